@@ -1,0 +1,21 @@
+"""Fixtures shared by all tests. Everything here is made on the spot: no network, no hub."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+
+sys.path.insert(0, str(Path(__file__).parent))  # shared helpers, such as `tiny`
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real public data that lies beside a checkout, where there is one."""
+    folder = Path(os.environ.get("QWENLONG_TRL_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder} (set QWENLONG_TRL_SHARED_DATA)")
+    return folder

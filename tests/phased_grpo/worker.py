@@ -1,0 +1,69 @@
+"""A process of its own, or two under `torchrun`: `python worker.py resume|kill FOLDER`."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+
+from runs import SETTINGS, check_resume_everywhere, make_args, make_trainer, parameters  # noqa: E402
+from transformers import TrainerCallback  # noqa: E402
+from transformers.trainer_utils import get_last_checkpoint  # noqa: E402
+
+
+class KillSelf(TrainerCallback):
+    """SIGKILL in the middle of a step, after the rollouts and before the optimizer."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+        if state.global_step + 1 == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train(folder: Path, kill_at: int | None = None) -> None:
+    """Trains from the last checkpoint in the folder, or from the start."""
+    trainer = make_trainer(make_args(folder, **SETTINGS["mask_long_windows"]))
+    if kill_at is not None:
+        trainer.add_callback(KillSelf(kill_at))
+    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    trainer.train(resume_from_checkpoint=last)
+    torch.save(parameters(trainer), folder / "final.pt")
+    print("trained from", last and Path(last).name, flush=True)
+
+
+def exit_code(function: Callable[[], None]) -> int:
+    """Runs a function in a child process, which need not import everything again, and returns how it ended."""
+    child = os.fork()
+    if child == 0:
+        try:
+            function()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def main(mode: str, folder: Path) -> None:
+    if mode == "resume":
+        counts = {}
+        for name, save_steps in {"hard_zero": 1, "scored": 2, "mask_long_windows": 1, "resample": 2}.items():
+            counts[name] = check_resume_everywhere(folder / name, SETTINGS[name] | {"save_steps": save_steps})
+        print("resumed", counts, flush=True)
+    else:
+        codes = [exit_code(lambda: train(folder / "whole"))]
+        for kill_at in (1, 4, 7, None):  # before the first checkpoint, within a window of each phase, not at all
+            codes.append(exit_code(lambda at=kill_at: train(folder / "killed", at)))
+        print("exit codes", codes, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

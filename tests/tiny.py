@@ -1,0 +1,51 @@
+"""A tiny model and tokenizer made on the spot, and prompts for them."""
+
+import random
+
+import torch
+from datasets import Dataset
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+
+WORDS = [f"w{i}" for i in range(40)]
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Word-level: the token count of a prompt is its number of words."""
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "<eos>", "<unk>", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>", padding_side="left"
+    )
+
+
+def tiny_model(seed: int = 0, vocabulary: int = 43) -> Qwen2ForCausalLM:
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=128,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
+    return Qwen2ForCausalLM(config)
+
+
+def tiny_prompts(lengths: list[int], seed: int = 0) -> Dataset:
+    """One prompt of each length, with ids `p0`, `p1`, …"""
+    rng = random.Random(seed)
+    return Dataset.from_list(
+        [{"id": f"p{i}", "prompt": " ".join(rng.choices(WORDS, k=n))} for i, n in enumerate(lengths)]
+    )
+
+
+def parity_reward(completions, **kwargs):
+    """1 for about half of all completions: a reward with signal for an untrained model."""
+    return [float(sum(map(ord, completion)) % 2) for completion in completions]

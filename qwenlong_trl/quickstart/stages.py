@@ -31,9 +31,9 @@ class Plan:
     seed: int = 0
     eval_questions: int = 256
     sft_cards: tuple[int, int] = (2, 5)  # fewest and most cards of the indexes of supervised fine-tuning
-    sft_records: int = 2_560
-    phase_cards: tuple[int, ...] = (16, 40, 80)  # most cards of each phase
-    phase_steps: tuple[int, ...] = (60, 80, 120)
+    sft_records: int = 1_280
+    phase_cards: tuple[int, ...] = (16, 40, 88)  # most cards of each phase
+    phase_steps: tuple[int, ...] = (60, 80, 130)
     prompts_per_step: int = 16
     num_generations: int = 8
     learning_rate: float = 3e-4

@@ -162,6 +162,7 @@ class Curriculum:
         ]
 
     def state_dict(self) -> dict[str, Any]:
+        """All observations and everything carried, as JSON values."""
         return {
             "state_version": STATE_VERSION,
             "difficulty": {example: [d.rollouts, d.total] for example, d in self.difficulty.items()},
@@ -169,6 +170,7 @@ class Curriculum:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues from a `state_dict`. Raises [`CurriculumMismatchError`] if another version wrote it."""
         if state.get("state_version") != STATE_VERSION:
             raise CurriculumMismatchError(
                 f"the curriculum state has version {state.get('state_version')!r}, this package reads {STATE_VERSION}"

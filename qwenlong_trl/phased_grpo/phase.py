@@ -146,6 +146,8 @@ def parse_phases(phases: Any) -> list[Phase]:
             "PhasedGRPO needs `phases`, for example "
             '\'[{"max_prompt_length": 20000, "max_steps": 60}, {"max_prompt_length": 60000, "max_steps": 40}]\''
         )
+    if isinstance(phases, list) and len(phases) == 1 and isinstance(phases[0], str):
+        phases = phases[0]  # the command line gives a list, here of one file or one JSON list
     if isinstance(phases, str):
         phases = _read(phases)
     if isinstance(phases, Mapping):

@@ -67,12 +67,11 @@ def reserve_rows(
     pool: Sequence[int], taken: Sequence[int], count: int, seed: int, window: int, draw: int
 ) -> list[int]:
     """
-    `count` rows to replace groups of a window: others of the pool first, in an order that depends on the seed, the
-    window and the draw alone, and again from the start when the pool is used up. `taken` are the rows the window has
-    seen.
+    `count` rows to replace groups of a window, in an order that depends on the seed, the window and the draw alone.
+    Rows that the window has not seen come first, then those it has (`taken`), then all again.
     """
     seen = set(taken)
     generator = torch.Generator().manual_seed((seed * 1_000_003 + window) * 1_009 + draw + 1)
     order = [pool[i] for i in torch.randperm(len(pool), generator=generator).tolist()]
-    order = [row for row in order if row not in seen] or order
+    order = [row for row in order if row not in seen] + [row for row in order if row in seen]
     return [order[i % len(order)] for i in range(count)]

@@ -100,15 +100,16 @@ class PhasedGRPOTrainer(GRPOTrainer):
         if processing_class is None:
             source = model if isinstance(model, str) else get_config_model_id(model.config)
             processing_class = AutoProcessor.from_pretrained(
-                source, truncation_side="left", padding_side="left", trust_remote_code=args.trust_remote_code
+                source,
+                revision=(args.model_init_kwargs or {}).get("revision"),
+                truncation_side="left",
+                padding_side="left",
+                trust_remote_code=args.trust_remote_code,
             )
         self.plan = PhasePlan.of(args)
         self.curriculum = build_curriculum(args, train_dataset, processing_class)
-        self._signature = run_signature(
-            args,
-            len(train_dataset),
-            dataset_hash(train_dataset, self.curriculum.ids, self.curriculum.lengths),
-        )
+        data_hash = dataset_hash(train_dataset, self.curriculum.ids, self.curriculum.lengths)
+        self._signature = run_signature(args, len(train_dataset), data_hash)
         self._rollouts: Rollouts | None = None
         self._scoring: dict[str, Difficulty] | None = None
 
@@ -121,20 +122,15 @@ class PhasedGRPOTrainer(GRPOTrainer):
             processing_class=processing_class,
             **kwargs,
         )
-        self._accuracy_column = self._find_accuracy_column()
+        name = args.accuracy_reward or self.reward_func_names[0]
+        if name not in self.reward_func_names:
+            raise ValueError(f"accuracy_reward={name!r} is none of the reward functions {self.reward_func_names}")
+        self._accuracy_column = self.reward_func_names.index(name)
         self._configured = {attribute: getattr(self, attribute) for attribute in LIVE_ATTRIBUTES.values()}
         self._start_policy = StartPolicy(self) if args.log_kl_to_start else None
         self.add_callback(CurriculumCallback())
 
     # ---- set-up -----------------------------------------------------------------------------------------------------
-
-    def _find_accuracy_column(self) -> int:
-        name = self.args.accuracy_reward
-        if name is None:
-            return 0
-        if name not in self.reward_func_names:
-            raise ValueError(f"accuracy_reward={name!r} is none of the reward functions {self.reward_func_names}")
-        return self.reward_func_names.index(name)
 
     def train(self, *args, **kwargs):
         # No completions and no statistics of an earlier `train()` on this object survive.
@@ -172,8 +168,13 @@ class PhasedGRPOTrainer(GRPOTrainer):
         self._apply_phase(k)
         self._enter_phase(k)
         pool = self.curriculum.pool(k)
+        size = self.args.prompts_per_window
+        if window and window % (len(pool) // size) == 0:
+            # TRL's loader draws a seed at the start of every pass; ours has one pass. With the same draw, the random
+            # numbers of a run with one phase and no features are those of `GRPOTrainer`.
+            torch.empty((), dtype=torch.int64).random_()
         seed = self.args.seed + 7919 * k  # phase 0 has the order of TRL's sampler
-        rows = window_rows(pool, window, self.args.prompts_per_window, seed, shuffle=self.shuffle_dataset)
+        rows = window_rows(pool, window, size, seed, shuffle=self.shuffle_dataset)
         output, rollouts = self._roll_out(rows)
         if self.args.dynamic_sampling == "resample":
             output = self._resample(output, rollouts, pool, seed, window)

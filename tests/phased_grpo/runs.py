@@ -1,6 +1,8 @@
 """A small two-phase run, used by the trainer tests and by the worker that `torchrun` starts."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -8,6 +10,8 @@ from tiny import parity_reward, tiny_model, tiny_prompts, tiny_tokenizer
 
 from qwenlong_trl import Phase, PhasedGRPOConfig, PhasedGRPOTrainer
 
+
+WORKER = str(Path(__file__).parent / "worker.py")
 
 # Every combination that changes what a window holds or how it is trained.
 SETTINGS = {
@@ -69,6 +73,7 @@ def assert_equal_runs(resumed, whole) -> None:
     assert resumed.batches == whole.batches[len(whole.batches) - len(resumed.batches) :]
     assert resumed.curriculum.carried == whole.curriculum.carried
     assert resumed.curriculum.difficulty == whole.curriculum.difficulty
+    assert resumed.state.num_input_tokens_seen == whole.state.num_input_tokens_seen
     expected = parameters(whole)
     for name, value in parameters(resumed).items():
         assert torch.equal(value, expected[name]), name
@@ -86,3 +91,13 @@ def check_resume_everywhere(folder: Path, settings: dict, lengths=LENGTHS) -> in
         resumed.train(resume_from_checkpoint=str(checkpoint))
         assert_equal_runs(resumed, whole)
     return len(checkpoints) - 1
+
+
+def run_python(arguments: list[str], **variables: str) -> str:
+    """Output of another Python process. One thread each, so that two processes do not compete for the cores."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", **variables}
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=280, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout

@@ -1,21 +1,14 @@
 """Stopping and resuming equals not stopping: index stream, carried prompts, statistics, and weights to the bit."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from runs import SETTINGS, check_resume_everywhere, make_args, make_trainer
+from runs import SETTINGS, WORKER, check_resume_everywhere, make_args, make_trainer, run_python
 from tiny import tiny_prompts
 
 from qwenlong_trl import CurriculumMismatchError, Phase
-
-
-WORKER = str(Path(__file__).parent / "worker.py")
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -31,12 +24,14 @@ def test_resume_after_several_passes_over_the_prompts(tmp_path):
 
 
 def test_resume_on_two_processes(tmp_path):
-    done = run(["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", WORKER, "resume", str(tmp_path)])
+    done = run_python(
+        ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", WORKER, "resume", str(tmp_path)]
+    )
     assert "resumed {'hard_zero': 7, 'scored': 3, 'mask_long_windows': 3, 'resample': 3}" in done
 
 
 def test_sigkill_within_a_window_and_restart(tmp_path):
-    done = run([WORKER, "kill", str(tmp_path)])
+    done = run_python([WORKER, "kill", str(tmp_path)])
     assert "exit codes [0, -9, -9, -9, 0]" in done
     assert "trained from checkpoint-6" in done
     expected = torch.load(tmp_path / "whole" / "final.pt", weights_only=True)
@@ -118,13 +113,3 @@ def test_data_hash_ignores_how_the_data_was_loaded(tmp_path):
     again = Dataset.from_parquet(str(tmp_path / "data.parquet"), cache_dir=str(tmp_path / "cache"))
     assert dataset_hash(data, ["a", "b", "c"], [5, 6, 7]) == dataset_hash(again, ["a", "b", "c"], [5, 6, 7])
     assert dataset_hash(data, ["a", "b", "c"], [5, 6, 7]) != dataset_hash(data, ["a", "b", "x"], [5, 6, 7])
-
-
-def run(arguments: list[str]) -> str:
-    """Output of another Python process. One thread each, so that two processes do not compete for the cores."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=280, env=environment, check=False
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout

@@ -1,5 +1,6 @@
-"""A process of its own, or two under `torchrun`: `python worker.py resume|kill FOLDER`."""
+"""A process of its own, or two under `torchrun`: `python worker.py resume|kill|track FOLDER`."""
 
+import json
 import os
 import signal
 import sys
@@ -52,12 +53,26 @@ def exit_code(function: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def track(folder: Path) -> None:
+    """Trains with trackio and prints what it has stored."""
+    import trackio
+    from trackio.sqlite_storage import SQLiteStorage
+
+    settings = {"report_to": ["trackio"], "project": "test", "run_name": "one", "save_strategy": "no"}
+    make_trainer(make_args(folder / "out", **settings)).train()
+    metrics = sorted({name for entry in SQLiteStorage.get_logs("test", "one") for name in entry})
+    (stored,) = trackio.Api().runs("test")
+    print(json.dumps({"metrics": metrics, "phases": stored.config["phases"]}), flush=True)
+
+
 def main(mode: str, folder: Path) -> None:
     if mode == "resume":
         counts = {}
         for name, save_steps in {"hard_zero": 1, "scored": 2, "mask_long_windows": 1, "resample": 2}.items():
             counts[name] = check_resume_everywhere(folder / name, SETTINGS[name] | {"save_steps": save_steps})
         print("resumed", counts, flush=True)
+    elif mode == "track":
+        track(folder)
     else:
         codes = [exit_code(lambda: train(folder / "whole"))]
         for kill_at in (1, 4, 7, None):  # before the first checkpoint, within a window of each phase, not at all

@@ -1,0 +1,1 @@
+"""The `qwenlong-trl` command line, one module per command."""

@@ -1,0 +1,64 @@
+"""A tiny model with its tokenizer in a folder, records for it, and the command line that trains on them."""
+
+import random
+from pathlib import Path
+
+import torch
+from tiny import WORDS, tiny_tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from qwenlong_trl.cli.main import main
+from qwenlong_trl.data import Document, LongContextExample, write_records
+
+
+TEMPLATE = "$DOC$ $Q$"  # prompts of few words: the tiny tokenizer has one token a word
+PHASES = '[{"max_prompt_length": 8, "max_steps": 2}, {"max_prompt_length": 16, "max_steps": 2}]'
+
+
+def save_tiny(folder: Path, chat_template: str | None = None) -> str:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = chat_template
+    tokenizer.save_pretrained(folder)
+    # Not Qwen2: for its folders `AutoTokenizer` builds a byte-level tokenizer, whatever was saved.
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    tokens = {"vocab_size": len(tokenizer), "bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
+    LlamaForCausalLM(LlamaConfig(**sizes, **tokens, max_position_embeddings=128)).save_pretrained(folder)
+    return str(folder)
+
+
+def save_records(path: Path, lengths, seed: int = 0) -> str:
+    """Records whose prompts have these numbers of tokens with `TEMPLATE`."""
+    rng = random.Random(seed)
+    examples = [
+        LongContextExample(
+            id=f"r{i}",
+            question=rng.choice(WORDS),
+            answers=(rng.choice(WORDS),),
+            documents=(Document("", " ".join(rng.choices(WORDS, k=n - 1))),),
+        )
+        for i, n in enumerate(lengths)
+    ]
+    write_records(examples, path)
+    return str(path)
+
+
+def train(command: str, *argv) -> int:
+    """Runs the command on the CPU with settings that fit a tiny model; later flags win."""
+    settings = {
+        "prompt_template": TEMPLATE,
+        "use_cpu": "true",
+        "bf16": "false",
+        "report_to": "none",
+        "disable_tqdm": "true",
+        "logging_steps": 1,
+        "gradient_checkpointing": "false",
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 2,
+        "learning_rate": 1e-2,
+    }
+    if command == "phased-grpo":
+        settings |= {"num_generations": 2, "max_completion_length": 4, "phases": PHASES, "save_steps": 1}
+        settings |= {"reward_funcs": "tiny.parity_reward"}
+    flags = [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
+    return main([command, *flags, *map(str, argv)])

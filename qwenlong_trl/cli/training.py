@@ -42,7 +42,10 @@ class DataArguments:
     )
     dataset_name: str | None = field(
         default=None,
-        metadata={"help": "Instead of records: a data set of the hub, a folder, or a .json, .jsonl or .parquet file."},
+        metadata={
+            "help": "Instead of records: a data set of the hub, a folder, or a .json, .jsonl or .parquet file, whose "
+            "split is train."
+        },
     )
     dataset_config: str | None = field(default=None, metadata={"help": "Configuration of dataset_name."})
     dataset_train_split: str = field(default="train", metadata={"help": "Split of dataset_name to train on."})
@@ -64,7 +67,6 @@ class DataArguments:
             raise ValueError("--eval_records goes with --records; with --dataset_name, see --dataset_test_split")
         if self.prompt_template is not None and "$DOC$" not in self.prompt_template:
             self.prompt_template = _read_template(self.prompt_template)
-
 
     def check_files(self) -> None:
         """Raises `FileNotFoundError` for a file that is not there, before anything large is loaded."""
@@ -160,7 +162,7 @@ def _load_split(args: DataArguments, split: str):
         suffix = Path(args.dataset_name).suffix
         if suffix not in _SUFFIXES:
             raise ValueError(f"cannot load {args.dataset_name}: expected a name that ends in {', '.join(_SUFFIXES)}")
-        return load_dataset(_SUFFIXES[suffix], data_files={split: args.dataset_name}, split=split)
+        return load_dataset(_SUFFIXES[suffix], data_files={"train": args.dataset_name}, split=split)
     return load_dataset(args.dataset_name, name=args.dataset_config, split=split)
 
 

@@ -99,12 +99,10 @@ class PhasedGRPOTrainer(GRPOTrainer):
             raise TypeError(f"PhasedGRPOTrainer needs `args` to be a PhasedGRPOConfig, got {type(args).__name__}")
         if processing_class is None:
             source = model if isinstance(model, str) else get_config_model_id(model.config)
+            sides = {"truncation_side": "left", "padding_side": "left"}
+            revision = (args.model_init_kwargs or {}).get("revision")
             processing_class = AutoProcessor.from_pretrained(
-                source,
-                revision=(args.model_init_kwargs or {}).get("revision"),
-                truncation_side="left",
-                padding_side="left",
-                trust_remote_code=args.trust_remote_code,
+                source, revision=revision, trust_remote_code=args.trust_remote_code, **sides
             )
         self.plan = PhasePlan.of(args)
         self.curriculum = build_curriculum(args, train_dataset, processing_class)

@@ -57,18 +57,14 @@ class LongSFTConfig(SFTConfig):
             raise ValueError(f"`loss_aggregation` must be one of {LOSS_AGGREGATIONS}, got {self.loss_aggregation!r}")
         if self.loss_aggregation == "token":
             return
-        reasons = {
-            f"packing_strategy={self.packing_strategy!r} cuts examples into pieces; use 'bfd'": (
-                (self.packing or self.eval_packing) and self.packing_strategy != "bfd"
-            ),
-            f"loss_type={self.loss_type!r} is not a negative log-likelihood; use 'nll'": self.loss_type != "nll",
-            "label_smoothing_factor is averaged over tokens; set it to 0": self.label_smoothing_factor > 0,
-            "average_tokens_across_devices=False averages each process by itself; leave it at True": (
-                not self.average_tokens_across_devices
-            ),
-        }
-        for reason, applies in reasons.items():
-            if applies:
-                raise ValueError(
-                    f"loss_aggregation='sequence' is not exact here: {reason}, or loss_aggregation='token'."
-                )
+        reason = None
+        if (self.packing or self.eval_packing) and self.packing_strategy != "bfd":
+            reason = f"packing_strategy={self.packing_strategy!r} cuts examples into pieces; use 'bfd'"
+        elif self.loss_type != "nll":
+            reason = f"loss_type={self.loss_type!r} is not a negative log-likelihood; use 'nll'"
+        elif self.label_smoothing_factor > 0:
+            reason = "label_smoothing_factor is averaged over tokens; set it to 0"
+        elif not self.average_tokens_across_devices:
+            reason = "average_tokens_across_devices=False averages each process by itself; leave it at True"
+        if reason is not None:
+            raise ValueError(f"loss_aggregation='sequence' is not exact here: {reason}, or use 'token'.")

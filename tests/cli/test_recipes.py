@@ -1,0 +1,86 @@
+"""Every recipe parses into the configuration that it stands for, on one process and on the processes it asks for."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+from trl import ModelConfig, get_peft_config
+
+from qwenlong_trl.cli.launch import parse_arguments
+from qwenlong_trl.cli.phased_grpo import RewardArguments, load_reward_funcs
+from qwenlong_trl.cli.training import DataArguments
+from qwenlong_trl.phased_grpo import PhasedGRPOConfig
+from qwenlong_trl.sft import LongSFTConfig
+
+
+FOLDER = Path(__file__).parents[2] / "examples" / "recipes"
+GRPO = (DataArguments, RewardArguments, PhasedGRPOConfig, ModelConfig)
+SFT = (DataArguments, LongSFTConfig, ModelConfig)
+
+
+def parse(name: str, *flags):
+    types = SFT if name.endswith("sft") else GRPO
+    # No vLLM, GPU or tracker is needed to read a recipe.
+    argv = ["--config", str(FOLDER / f"{name}.yaml"), "--use_cpu", "true", "--report_to", "none", *flags]
+    return parse_arguments("x", argv, types, "", "")
+
+
+@pytest.fixture
+def on_eight_processes(monkeypatch):
+    for config in (PhasedGRPOConfig, LongSFTConfig):
+        monkeypatch.setattr(config, "world_size", property(lambda self: 8))
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_value_arrives(path):
+    objects = parse(path.stem)
+    recipe = yaml.safe_load(path.read_text())
+    elsewhere = ("accelerate_config", "num_processes", "report_to")  # of the launcher; replaced above
+    for name, value in recipe.items():
+        held = [getattr(each, name) for each in objects if hasattr(each, name)]
+        if name == "phases":
+            assert [phase.settings() | given for phase, given in zip(held[0], value, strict=True)] == [
+                phase.settings() for phase in held[0]
+            ]
+        elif name not in elsewhere:
+            assert held and held[0] == value, name
+
+
+@pytest.mark.parametrize("name", ["qwen3-4b-phased-grpo", "qwen3-4b-phased-dapo"])
+def test_the_batches_of_the_paper(name, on_eight_processes):
+    _, rewards, config, _ = parse(name)
+    assert config.prompts_per_window == 128 and config.num_generations == 8
+    steps_per_window = config.micro_steps_per_window // config.gradient_accumulation_steps
+    assert steps_per_window == 4
+    assert [phase.max_prompt_length for phase in config.phases] == [20_000, 60_000]
+    longest = config.phases[-1].max_prompt_length + config.max_completion_length
+    assert config.vllm_max_model_length == longest == 70_000
+    assert len(load_reward_funcs(rewards, config)) == len(rewards.reward_funcs)
+
+
+def test_the_two_variants_differ_where_they_should():
+    grpo, dapo = parse("qwen3-4b-phased-grpo")[2], parse("qwen3-4b-phased-dapo")[2]
+    names = [option.name for option in fields(grpo)]
+    differing = {name for name in names if getattr(grpo, name) != getattr(dapo, name)}
+    assert differing == {"output_dir", "loss_type", "epsilon_high", "dynamic_sampling", "reward_weights"}
+    assert (dapo.epsilon, dapo.epsilon_high, dapo.loss_type) == (0.2, 0.28, "dapo")
+    rewards = parse("qwen3-4b-phased-dapo")[1]
+    penalty = load_reward_funcs(rewards, dapo)[1]
+    assert (penalty.max_completion_len, penalty.soft_punish_cache) == (10_000, 1_000)
+    assert load_reward_funcs(rewards, dapo)[0].require_delimiter
+
+
+def test_the_batch_of_the_warm_up(on_eight_processes):
+    data, config, _ = parse("qwen3-4b-sft")
+    assert config.train_batch_size * config.gradient_accumulation_steps * config.world_size == 128
+    assert (config.num_train_epochs, config.learning_rate, config.loss_aggregation) == (3, 5e-6, "sequence")
+    assert data.dataset_name == "data/distilled.parquet"
+
+
+def test_the_small_recipe_is_small():
+    data, rewards, config, model = parse("smollm2-cpu-phased-grpo")
+    assert config.prompts_per_window == 2 and config.steps_per_window_multiple == 1
+    assert get_peft_config(model).target_modules == {"q_proj", "v_proj"}
+    assert data.prompt_template.count("$DOC$") == data.prompt_template.count("$Q$") == 1
+    assert load_reward_funcs(rewards, config)[1].max_completion_len == config.max_completion_length

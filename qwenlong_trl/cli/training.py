@@ -1,5 +1,6 @@
 """What the training commands share: where the data comes from, where to resume, and what happens at the end."""
 
+import gc
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -199,13 +200,14 @@ def _is_complete(checkpoint: Path) -> bool:
 
 def finish(trainer, training_args, dataset_name: str | None) -> None:
     """Saves the model with its tokenizer, pushes it if asked to, and closes the trackers and the process group."""
-    import transformers
-    from packaging.version import Version
-
     trainer.save_model(training_args.output_dir)
     trainer.accelerator.print(f"model and tokenizer saved to {training_args.output_dir}")
     if training_args.push_to_hub:
         trainer.push_to_hub(dataset_name=dataset_name)
         trainer.accelerator.print(f"model pushed to https://huggingface.co/{trainer.hub_model_id}")
-    if Version(transformers.__version__) >= Version("5.18.0"):
-        trainer.end()
+    # The wrapper for several processes first. Freed after its process group, it may wait forever for threads of gloo
+    # that wait for the interpreter lock, which the freeing holds (seen with torch 2.13 on CPUs, about once in six runs).
+    trainer.model_wrapped = trainer.model
+    trainer.accelerator.free_memory()
+    gc.collect()
+    trainer.accelerator.end_training()

@@ -1,9 +1,10 @@
 """QwenLong methods for long contexts as plug-ins for TRL. Importing this module imports neither torch nor trl."""
 
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
+
+from ._lazy import lazy_names
 
 
 try:
@@ -12,7 +13,7 @@ except PackageNotFoundError:  # running from a source tree that was not installe
     __version__ = "0.0.0"
 
 # Public name -> module that defines it. Modules are imported when a name is first used.
-_MODULES = {
+_MODULE_OF = {
     "Curriculum": "phased_grpo",
     "CurriculumCallback": "phased_grpo",
     "CurriculumMismatchError": "phased_grpo",
@@ -20,6 +21,8 @@ _MODULES = {
     "Evidence": "data",
     "InvalidRecordError": "data",
     "LongContextExample": "data",
+    "LongSFTConfig": "sft",
+    "LongSFTTrainer": "sft",
     "Phase": "phased_grpo",
     "PhasedGRPOConfig": "phased_grpo",
     "PhasedGRPOTrainer": "phased_grpo",
@@ -33,6 +36,8 @@ __all__ = [
     "Evidence",
     "InvalidRecordError",
     "LongContextExample",
+    "LongSFTConfig",
+    "LongSFTTrainer",
     "Phase",
     "PhasedGRPOConfig",
     "PhasedGRPOTrainer",
@@ -49,13 +54,6 @@ if TYPE_CHECKING:
         PhasedGRPOConfig,
         PhasedGRPOTrainer,
     )
+    from .sft import LongSFTConfig, LongSFTTrainer
 
-
-def __getattr__(name: str):
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
-
-
-def __dir__():
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)

@@ -64,7 +64,7 @@ def is_new(owner: type, method: str) -> bool:
 
 
 def test_every_lazy_name_is_public():
-    assert set(qwenlong_trl._MODULES) == set(PUBLIC)
+    assert set(qwenlong_trl._MODULE_OF) == set(PUBLIC)
     assert dir(qwenlong_trl) == sorted(qwenlong_trl.__all__)
 
 

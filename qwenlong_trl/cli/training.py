@@ -205,8 +205,8 @@ def finish(trainer, training_args, dataset_name: str | None) -> None:
     if training_args.push_to_hub:
         trainer.push_to_hub(dataset_name=dataset_name)
         trainer.accelerator.print(f"model pushed to https://huggingface.co/{trainer.hub_model_id}")
-    # The wrapper for several processes first. Freed after its process group, it may wait forever for threads of gloo
-    # that wait for the interpreter lock, which the freeing holds (seen with torch 2.13 on CPUs, about once in six runs).
+    # The wrapper for several processes goes first. Freed after its process group, it may wait for ever for threads of
+    # gloo that wait for the interpreter lock, which the freeing holds (torch 2.13 on CPUs, 3 of 20 runs).
     trainer.model_wrapped = trainer.model
     trainer.accelerator.free_memory()
     gc.collect()

@@ -6,9 +6,10 @@ Names are loaded on first use, so importing this package imports none of numpy, 
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
+
+from .._lazy import lazy_names
 
 
 if TYPE_CHECKING:
@@ -97,17 +98,7 @@ __all__ = [
     "write_records",
 ]
 
-
-def __getattr__(name: str):
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)
 
 
 class _Package(ModuleType):

@@ -12,8 +12,9 @@ On the command line: `trl grpo --reward_funcs qwenlong_trl.rewards.rule_reward .
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from .._lazy import lazy_names
 
 
 _MODULE_OF = {
@@ -49,14 +50,4 @@ if TYPE_CHECKING:
     from .rules import score_docqa as score_docqa
     from .rules import score_multiple_choice as score_multiple_choice
 
-
-def __getattr__(name: str):
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)

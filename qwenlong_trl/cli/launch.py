@@ -78,10 +78,11 @@ def launch(command: str, argv: list[str]) -> int | None:
 
 
 def parse_arguments(
-    command: str, argv: list[str], types: Sequence[type], description: str, example: str
+    command: str, argv: list[str], types: Sequence[type], description: str, example: str, launcher: bool = True
 ) -> tuple[Any, ...]:
     """
-    One object of each dataclass, from flags and from the YAML file of `--config` (flags win).
+    One object of each dataclass, from flags and from the YAML file of `--config` (flags win). With `launcher`, the
+    options of [`LaunchArguments`] are known, too, and left out of the result.
 
     Raises:
         `ValueError`: for a recipe that is not YAML or has unknown keys, and whatever the dataclasses refuse.
@@ -89,8 +90,9 @@ def parse_arguments(
     """
     from trl import TrlParser
 
+    launch_types = [LaunchArguments] if launcher else []
     parser = TrlParser(
-        [LaunchArguments, *types],
+        [*launch_types, *types],
         prog=f"qwenlong-trl {command}",
         description=description,
         epilog=f"A YAML file may give any of these: --config recipe.yaml (flags win).\n\nexample:\n  {example}",
@@ -101,7 +103,7 @@ def parse_arguments(
     if config := _recipe_flag(argv, parser):
         at = flags.index("--config")
         del flags[at : at + 2]
-        names = [option.name for kind in (LaunchArguments, *types) for option in fields(kind) if option.init]
+        names = [option.name for kind in (*launch_types, *types) for option in fields(kind) if option.init]
         for key in _read_recipe(config[1]):
             if key not in names and key != "env":
                 close = difflib.get_close_matches(str(key), names, n=1)
@@ -109,7 +111,7 @@ def parse_arguments(
                 raise ValueError(f"{config[1]}: unknown option {key!r}{hint}")
     if unknown := parser.parse_known_args(flags)[1]:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    return parser.parse_args_and_config(argv)[1:]
+    return parser.parse_args_and_config(argv)[len(launch_types) :]
 
 
 def _recipe_flag(argv: list[str], parser: argparse.ArgumentParser | None = None) -> list[str]:

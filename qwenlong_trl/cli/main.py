@@ -19,6 +19,7 @@ COMMANDS = {
     "data": ("qwenlong_trl.cli.data", "Make, lengthen and look at long-context records."),
     "sft": ("qwenlong_trl.cli.sft", "Warm-up fine-tuning with the per-example mean loss."),
     "phased-grpo": ("qwenlong_trl.cli.phased_grpo", "GRPO over phases of growing context length."),
+    "judge-check": ("qwenlong_trl.cli.judge_check", "Measure a judge on labelled pairs of answers."),
     "quickstart": ("qwenlong_trl.quickstart.run", "Train a small reader on two CPU cores, with a report."),
 }
 

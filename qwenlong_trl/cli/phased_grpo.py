@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from .judges import JudgeArguments, make_judge
 from .launch import launch, parse_arguments
 from .training import (
     DataArguments,
@@ -31,6 +32,7 @@ _OUR_REWARDS = {
     "docmath_reward": "docmath",
     "multiple_choice_reward": "multiple_choice",
 }  # name -> the one task that it scores
+_HYBRID = "hybrid_reward"
 _OVERLONG = "soft_overlong_punishment"
 
 
@@ -41,8 +43,8 @@ class RewardArguments:
     reward_funcs: list[str] | None = field(
         default=None,
         metadata={
-            "help": f"Reward functions: {', '.join(_OUR_REWARDS)}, {_OVERLONG} (DAPO), or the dotted path of a "
-            "function. Defaults to rule_reward."
+            "help": f"Reward functions: {', '.join(_OUR_REWARDS)}, {_HYBRID} (rule or judge; give --judge), "
+            f"{_OVERLONG} (DAPO), or the dotted path of a function. Defaults to rule_reward."
         },
     )
     require_delimiter: bool = field(
@@ -76,14 +78,14 @@ def main(argv: list[str]) -> int:
     from ..data import prompt_dataset
     from ..phased_grpo import PhasedGRPOConfig, PhasedGRPOTrainer
 
-    data_args, reward_args, training_args, model_args = parse_arguments(
+    data_args, reward_args, judge_args, training_args, model_args = parse_arguments(
         "phased-grpo",
         argv,
-        (DataArguments, RewardArguments, PhasedGRPOConfig, ModelConfig),
+        (DataArguments, RewardArguments, JudgeArguments, PhasedGRPOConfig, ModelConfig),
         "GRPO over phases of growing context length (QwenLong-L1, arXiv 2505.17667).",
         "qwenlong-trl phased-grpo --config examples/recipes/qwen3-4b-phased-grpo.yaml --num_processes 8",
     )
-    reward_funcs = load_reward_funcs(reward_args, training_args)
+    reward_funcs = load_reward_funcs(reward_args, training_args, judge_args)
     data_args.check_files()
     checkpoint = resume_checkpoint(training_args)
     processing_class = load_processing_class(model_args, training_args)
@@ -113,27 +115,35 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def load_reward_funcs(args: RewardArguments, training_args) -> list[Callable]:
+def load_reward_funcs(
+    args: RewardArguments, training_args, judge_args: JudgeArguments | None = None
+) -> list[Callable]:
     """
     The functions that the names stand for.
 
     Raises:
-        `ValueError`: for a name that is none, or a length penalty that would be taken for the accuracy or does not fit
-        the completion length.
+        `ValueError`: for a name that is none, a judge without the hybrid reward or the other way round, or a length
+        penalty that would be taken for the accuracy or does not fit the completion length.
     """
-    from ..rewards import get_rule_reward
+    from ..rewards import HybridReward, get_rule_reward
 
+    judge = None if judge_args is None else judge_args.judge
+    if (_HYBRID in args.reward_funcs) != (judge is not None):
+        raise ValueError(f"{_HYBRID} and --judge go together; got reward_funcs {args.reward_funcs} and judge {judge}")
     functions = []
     for name in args.reward_funcs:
         if name in _OUR_REWARDS:
             task = _OUR_REWARDS[name]
             functions.append(get_rule_reward(require_delimiter=args.require_delimiter, task=task))
+        elif name == _HYBRID:
+            rule = get_rule_reward(require_delimiter=args.require_delimiter)
+            functions.append(HybridReward(make_judge(judge_args), rule))
         elif name == _OVERLONG:
             functions.append(_overlong_punishment(args, training_args))
         elif "." in name:
             functions.append(_import_function(name))
         else:
-            known = ", ".join([*_OUR_REWARDS, _OVERLONG])
+            known = ", ".join([*_OUR_REWARDS, _HYBRID, _OVERLONG])
             raise ValueError(f"reward_funcs: {name!r} is none of {known}, nor a dotted path such as my_rewards.exact")
     if args.reward_funcs[0] == _OVERLONG and training_args.accuracy_reward is None:
         raise ValueError(
@@ -174,7 +184,8 @@ def _import_function(path: str) -> Callable:
 
 def _check_columns(names: list[str], columns: list[str]) -> None:
     for name in names:
-        needed = {"answers", "task"} if name == "rule_reward" else {"answers"} if name in _OUR_REWARDS else set()
+        needed = {"answers"} if name in (*_OUR_REWARDS, _HYBRID) else set()
+        needed |= {"rule_reward": {"task"}, _HYBRID: {"task", "question"}}.get(name, set())
         if missing := sorted(needed - set(columns)):
             raise ValueError(f"{name} needs the columns {missing}, the data set has {columns}")
 

@@ -12,7 +12,6 @@ import math
 import re
 from itertools import accumulate, pairwise
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import jinja2
@@ -26,6 +25,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from ..intervals import wilson_interval
 
 
 SERIES = {"after_sft": "after SFT", "phased": "phased", "single_stage": "single stage"}
@@ -59,18 +60,6 @@ STYLE = {
     "text.color": LIGHT["ink"],
     **dict.fromkeys(("axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), LIGHT["muted"]),
 }
-
-
-def wilson_interval(accuracy: float, questions: int) -> tuple[float, float]:
-    """
-    95 % Wilson score interval of a share of right answers: the true shares that a two-sided test would not reject.
-
-    Source: E. B. Wilson, Journal of the American Statistical Association 22 (1927).
-    """
-    z2 = NormalDist().inv_cdf(0.975) ** 2
-    middle = (accuracy + z2 / (2 * questions)) / (1 + z2 / questions)
-    half = math.sqrt(z2 * (accuracy * (1 - accuracy) / questions + z2 / (4 * questions**2))) / (1 + z2 / questions)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def spent_by_phase(run: dict[str, Any], key: str) -> list[float] | None:

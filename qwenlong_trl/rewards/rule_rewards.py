@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .rules import Mode, check_scale_factors, score_docmath, score_docqa, score_multiple_choice
+from .rules import Mode, RuleScore, check_scale_factors, score_docmath, score_docqa, score_multiple_choice
 
 
 TASKS = ("docqa", "docmath", "multiple_choice")
@@ -62,10 +62,12 @@ def get_rule_reward(
     [1.0]
     ```
     """
-    return _RuleReward(mode, delimiter, require_delimiter, tuple(scale_factors), task)
+    return RuleReward(mode, delimiter, require_delimiter, tuple(scale_factors), task)
 
 
-class _RuleReward:
+class RuleReward:
+    """What [`get_rule_reward`] returns."""
+
     # A class and not a closure, so that it can be pickled; `__name__` is what TRL shows in its metrics.
     __name__ = "rule_reward"
 
@@ -106,31 +108,34 @@ class _RuleReward:
         log_metric: Callable[[str, float], None] | None = None,
         **kwargs,
     ) -> list[float | None]:
-        tasks = self._tasks(task, len(completions))
-        if answers is None:
-            raise ValueError(_missing_column("answers", kwargs))
-        rewards: list[float | None] = []
-        predictions: list[str | None] = []
-        for row, (completion, golds, name) in enumerate(zip(completions, answers, tasks, strict=True)):
-            if self.task is not None and name != self.task:
-                rewards.append(None)
-                predictions.append(None)
-                continue
-            try:
-                verdict = self._score(name, _text(completion), golds)
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"row {row} of the batch, task {name!r}, `answers` {golds!r}: {error}") from error
-            rewards.append(verdict.score)
-            predictions.append(verdict.prediction)
-        scored = sum(reward is not None for reward in rewards)
+        scores = self.scores(completions, answers, task, **kwargs)
+        predictions = [None if score is None else score.prediction for score in scores]
+        scored = sum(score is not None for score in scores)
         if log_extra is not None:
             # Two functions that write the same column would make it twice as long as the table.
             log_extra("prediction" if self.task is None else f"{self.task}/prediction", predictions)
         if log_metric is not None and scored:
             log_metric("rule/parse_rate", sum(prediction is not None for prediction in predictions) / scored)
-        return rewards
+        return [None if score is None else score.score for score in scores]
 
-    def _tasks(self, task: list[str] | None, rows: int) -> list[str]:
+    def scores(self, completions, answers, task=None, **columns) -> list[RuleScore | None]:
+        """The verdict on every row, `None` for the rows of another task than ours."""
+        tasks = self.tasks(task, len(completions))
+        if answers is None:
+            raise ValueError(_missing_column("answers", columns))
+        scores: list[RuleScore | None] = []
+        for row, (completion, golds, name) in enumerate(zip(completions, answers, tasks, strict=True)):
+            if self.task is not None and name != self.task:
+                scores.append(None)
+                continue
+            try:
+                scores.append(self._score(name, completion_text(completion), golds))
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"row {row} of the batch, task {name!r}, `answers` {golds!r}: {error}") from error
+        return scores
+
+    def tasks(self, task: list[str] | None, rows: int) -> list[str]:
+        """The task of every row: the column `task`, or ours."""
         if task is None:
             if self.task is None:
                 raise ValueError(
@@ -181,7 +186,7 @@ def multiple_choice_reward(
     return _DEFAULTS["multiple_choice"](completions, answers, task, log_extra, log_metric, **kwargs)
 
 
-def _text(completion: str | list[dict[str, Any]]) -> str:
+def completion_text(completion: str | list[dict[str, Any]]) -> str:
     """The completion itself, or the text of its last assistant message; empty if no message is the assistant's."""
     if isinstance(completion, str):
         return completion

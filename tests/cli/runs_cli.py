@@ -3,9 +3,7 @@
 import random
 from pathlib import Path
 
-import torch
-from tiny import WORDS, tiny_tokenizer
-from transformers import LlamaConfig, LlamaForCausalLM
+from tiny import WORDS
 
 from qwenlong_trl.cli.main import main
 from qwenlong_trl.data import Document, LongContextExample, write_records
@@ -13,18 +11,6 @@ from qwenlong_trl.data import Document, LongContextExample, write_records
 
 TEMPLATE = "$DOC$ $Q$"  # prompts of few words: the tiny tokenizer has one token a word
 PHASES = '[{"max_prompt_length": 8, "max_steps": 2}, {"max_prompt_length": 16, "max_steps": 2}]'
-
-
-def save_tiny(folder: Path, chat_template: str | None = None) -> str:
-    tokenizer = tiny_tokenizer()
-    tokenizer.chat_template = chat_template
-    tokenizer.save_pretrained(folder)
-    # Not Qwen2: for its folders `AutoTokenizer` builds a byte-level tokenizer, whatever was saved.
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    tokens = {"vocab_size": len(tokenizer), "bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
-    LlamaForCausalLM(LlamaConfig(**sizes, **tokens, max_position_embeddings=128)).save_pretrained(folder)
-    return str(folder)
 
 
 def save_records(path: Path, lengths, seed: int = 0) -> str:

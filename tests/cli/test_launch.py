@@ -8,7 +8,8 @@ import sys
 
 import pytest
 import yaml
-from runs_cli import PHASES, save_tiny
+from runs_cli import PHASES
+from tiny import save_tiny
 
 from qwenlong_trl.cli.launch import parse_arguments
 from qwenlong_trl.cli.main import main

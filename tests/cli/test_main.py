@@ -36,7 +36,7 @@ def test_wrong_command_exits_with_2(argv, capsys):
     with pytest.raises(SystemExit) as exit:
         main(argv)
     assert exit.value.code == 2
-    assert "expected one of data, sft, phased-grpo, quickstart" in capsys.readouterr().err
+    assert "expected one of data, sft, phased-grpo, judge-check, quickstart" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_one_line_and_1(capsys, monkeypatch):

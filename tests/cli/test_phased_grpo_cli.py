@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from runs_cli import save_records, save_tiny, train
+from runs_cli import save_records, train
+from tiny import save_tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from qwenlong_trl.cli.phased_grpo import RewardArguments, load_reward_funcs

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from trl import ModelConfig, get_peft_config
 
+from qwenlong_trl.cli.judges import JudgeArguments
 from qwenlong_trl.cli.launch import parse_arguments
 from qwenlong_trl.cli.phased_grpo import RewardArguments, load_reward_funcs
 from qwenlong_trl.cli.training import DataArguments
@@ -15,7 +16,7 @@ from qwenlong_trl.sft import LongSFTConfig
 
 
 FOLDER = Path(__file__).parents[2] / "examples" / "recipes"
-GRPO = (DataArguments, RewardArguments, PhasedGRPOConfig, ModelConfig)
+GRPO = (DataArguments, RewardArguments, JudgeArguments, PhasedGRPOConfig, ModelConfig)
 SFT = (DataArguments, LongSFTConfig, ModelConfig)
 
 
@@ -49,23 +50,26 @@ def test_every_value_arrives(path):
 
 @pytest.mark.parametrize("name", ["qwen3-4b-phased-grpo", "qwen3-4b-phased-dapo"])
 def test_the_batches_of_the_paper(name, on_eight_processes):
-    _, rewards, config, _ = parse(name)
+    _, rewards, judge, config, _ = parse(name)
     assert config.prompts_per_window == 128 and config.num_generations == 8
     steps_per_window = config.micro_steps_per_window // config.gradient_accumulation_steps
     assert steps_per_window == 4
     assert [phase.max_prompt_length for phase in config.phases] == [20_000, 60_000]
     longest = config.phases[-1].max_prompt_length + config.max_completion_length
     assert config.vllm_max_model_length == longest == 70_000
-    assert len(load_reward_funcs(rewards, config)) == len(rewards.reward_funcs)
+    assert len(load_reward_funcs(rewards, config, judge)) == len(rewards.reward_funcs)
 
 
 def test_the_two_variants_differ_where_they_should():
-    grpo, dapo = parse("qwen3-4b-phased-grpo")[2], parse("qwen3-4b-phased-dapo")[2]
+    _, rewards, judge, grpo, _ = parse("qwen3-4b-phased-grpo")
+    (hybrid,) = load_reward_funcs(rewards, grpo, judge)
+    assert (hybrid.judge.model, hybrid.judge.base_url) == ("Qwen/Qwen2.5-1.5B-Instruct", "http://localhost:8001/v1")
+    assert hybrid.rule.require_delimiter
+    _, rewards, _, dapo, _ = parse("qwen3-4b-phased-dapo")
     names = [option.name for option in fields(grpo)]
     differing = {name for name in names if getattr(grpo, name) != getattr(dapo, name)}
     assert differing == {"output_dir", "loss_type", "epsilon_high", "dynamic_sampling", "reward_weights"}
     assert (dapo.epsilon, dapo.epsilon_high, dapo.loss_type) == (0.2, 0.28, "dapo")
-    rewards = parse("qwen3-4b-phased-dapo")[1]
     penalty = load_reward_funcs(rewards, dapo)[1]
     assert (penalty.max_completion_len, penalty.soft_punish_cache) == (10_000, 1_000)
     assert load_reward_funcs(rewards, dapo)[0].require_delimiter
@@ -79,7 +83,7 @@ def test_the_batch_of_the_warm_up(on_eight_processes):
 
 
 def test_the_small_recipe_is_small():
-    data, rewards, config, model = parse("smollm2-cpu-phased-grpo")
+    data, rewards, _, config, model = parse("smollm2-cpu-phased-grpo")
     assert config.prompts_per_window == 2 and config.steps_per_window_multiple == 1
     assert get_peft_config(model).target_modules == {"q_proj", "v_proj"}
     assert data.prompt_template.count("$DOC$") == data.prompt_template.count("$Q$") == 1

@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 import torch
-from runs_cli import save_records, save_tiny, train
+from runs_cli import save_records, train
+from tiny import save_tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 

@@ -1,0 +1,168 @@
+"""The hybrid reward of QwenLong-L1: the larger one of a rule's verdict and a judge's.
+
+```python
+>>> from qwenlong_trl.rewards import HybridReward, OpenAIJudge
+>>> judge = OpenAIJudge(base_url="http://localhost:8000/v1", model="Qwen/Qwen2.5-1.5B-Instruct")
+>>> trainer = PhasedGRPOTrainer(..., reward_funcs=HybridReward(rule="auto", judge=judge))
+```
+
+Paper: QwenLong-L1 (arXiv 2505.17667), section 2.4, Eq. 14. One callable, since TRL adds up reward functions, and a
+function without a value counts as 0 in that sum.
+
+Metrics. Each is a mean over what it counts in a generation batch, all processes together (where TRL logs several
+batches at once, the mean of theirs):
+
+| metric | mean over | of |
+| --- | --- | --- |
+| `hybrid/rule` | rows | rewards by the rule |
+| `hybrid/judge` | rows | rewards by the judge alone; the two add up to the reward |
+| `judge/asked` | rows | whether the judge was asked |
+| `judge/yes`, `/no`, `/invalid`, `/failed` | rows asked | what came of it; they add up to 1 |
+| `judge/agreement` | rows with a judge's verdict | whether it is the rule's |
+| `judge/cache_hits` | rows asked | whether the answer was known without a request |
+| `judge/latency_p50`, `/latency_p95` | batches and processes | seconds of a request |
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .answers import extract_answer, extract_gold
+from .judge import Judge, Judgement, ask
+from .judge_prompt import Comparison
+from .rule_rewards import TASKS, RuleReward, completion_text, get_rule_reward
+from .rules import RuleScore
+
+
+logger = logging.getLogger(__name__)
+
+# A multiple-choice answer is a letter; there is nothing to compare in meaning (section 2.4 of the paper).
+JUDGED_TASKS = ("docqa", "docmath")
+
+
+class HybridReward:
+    """A reward function for TRL trainers: 1.0 where the rule or the judge accepts a completion's answer, else 0.0.
+
+    The judge is asked where the rule says 0 and the completion has an answer, which leaves the maximum as it is. It
+    sees the question, the answer and the accepted answers; not the documents and not the reasoning. A judge that fails
+    (no connection, too late, no verdict) leaves the rule's reward, is counted, and never stops the training. The data
+    set needs the columns `answers`, `question` and, with `rule="auto"`, `task`.
+
+    Args:
+        judge ([`Judge`]):
+            [`OpenAIJudge`], [`TransformersJudge`], or any object with `deadline` and `judge`.
+        rule (`str` or `Callable`, *optional*, defaults to `"auto"`):
+            `"auto"`: the column `task` decides row by row. `"docqa"`, `"docmath"` or `"multiple_choice"`: score the
+            rows of this task only. For other options, a reward made by [`get_rule_reward`].
+        always (`bool`, *optional*, defaults to `False`):
+            Ask also where the rule says 1, to measure how often the two agree. The reward is the same.
+
+    Raises:
+        `TypeError`: if `judge` or `rule` is something else.
+    """
+
+    __name__ = "hybrid_reward"
+
+    def __init__(self, judge: Judge, rule: str | Callable = "auto", always: bool = False):
+        if not isinstance(judge, Judge):
+            raise TypeError(f"judge needs `deadline` and an async method `judge`, got {type(judge).__name__}")
+        if isinstance(rule, str):
+            if rule not in ("auto", *TASKS):
+                raise ValueError(f"rule must be 'auto', one of {', '.join(TASKS)}, or a rule reward, got {rule!r}")
+            rule = get_rule_reward(task=None if rule == "auto" else rule)
+        if not isinstance(rule, RuleReward):
+            raise TypeError(f"rule must be a name or a reward made by get_rule_reward, got {rule!r}")
+        self.judge = judge
+        self.rule = rule
+        self.always = always
+
+    async def __call__(
+        self,
+        completions: list[str] | list[list[dict[str, Any]]],
+        answers: list[list[str]] | None = None,
+        task: list[str] | None = None,
+        question: list[str] | None = None,
+        log_extra: Callable[[str, list], None] | None = None,
+        log_metric: Callable[[str, float], None] | None = None,
+        **kwargs,
+    ) -> list[float | None]:
+        tasks = self.rule.tasks(task, len(completions))
+        scores = self.rule.scores(completions, answers, task, **kwargs)
+        if question is None:
+            raise ValueError(
+                "hybrid_reward: the dataset has no column `question`, which the judge has to see. prompt_dataset "
+                "makes one; in data of your own, add the bare question of each row."
+            )
+        comparisons: dict[int, Comparison] = {}
+        for row, score in enumerate(scores):
+            if score is None or tasks[row] not in JUDGED_TASKS or (score.score > 0 and not self.always):
+                continue
+            prediction = self._prediction(completions[row], score)
+            if prediction is not None:
+                comparisons[row] = Comparison(question[row], prediction, _reference(answers[row]))
+
+        replies = await ask(self.judge, list(comparisons.values()))
+        judged = dict(zip(comparisons, replies, strict=True))
+        rewards = [
+            None
+            if score is None
+            else max(score.score, 1.0 if row in judged and judged[row].verdict else 0.0)  # Eq. 14
+            for row, score in enumerate(scores)
+        ]
+        self._warn(replies)
+        if log_metric is not None:
+            for name, value in _metrics(scores, rewards, judged):
+                log_metric(name, value)
+        if log_extra is not None:
+            log_extra("prediction", [None if score is None else score.prediction for score in scores])
+            log_extra("judge", [_told(judged.get(row)) for row in range(len(scores))])
+        return rewards
+
+    def _prediction(self, completion, score: RuleScore) -> str | None:
+        """The answer that the rule read, or one in words that it could not read as a number."""
+        if score.prediction is not None or self.rule.mode == "l1_compat":
+            return score.prediction
+        return extract_answer(completion_text(completion), self.rule.delimiter, self.rule.require_delimiter)
+
+    def _warn(self, replies: Sequence[Judgement]) -> None:
+        failed = [reply.error for reply in replies if reply.error is not None]
+        if failed:
+            logger.warning(
+                f"the judge failed for {len(failed)} of {len(replies)} answers, which keep the rule's reward; the "
+                f"first reason: {failed[0]}"
+            )
+
+
+def _reference(golds: list[str] | str) -> str:
+    golds = [golds] if isinstance(golds, str) else golds
+    first, *others = dict.fromkeys(extract_gold(gold) or gold for gold in golds)
+    return f"{first} (or: {'; '.join(others)})" if others else first
+
+
+def _metrics(scores: list[RuleScore | None], rewards: list[float | None], judged: dict[int, Judgement]):
+    """Names and values; TRL averages all values of a name over the processes, so one value is one row."""
+    for row, score in enumerate(scores):
+        if score is None:
+            continue
+        yield "hybrid/rule", score.score
+        yield "hybrid/judge", rewards[row] - score.score
+        yield "judge/asked", float(row in judged)
+    for row, reply in judged.items():
+        outcome = {True: "yes", False: "no", None: "invalid" if reply.error is None else "failed"}[reply.verdict]
+        for name in ("yes", "no", "invalid", "failed"):
+            yield f"judge/{name}", float(name == outcome)
+        yield "judge/cache_hits", float(reply.seconds is None and reply.error is None)
+        if reply.verdict is not None:
+            yield "judge/agreement", float(reply.verdict == (scores[row].score > 0))
+    seconds = [reply.seconds for reply in judged.values() if reply.seconds is not None]
+    if seconds:
+        cuts = statistics.quantiles(seconds, n=20, method="inclusive") if len(seconds) > 1 else seconds * 19
+        yield "judge/latency_p50", statistics.median(seconds)
+        yield "judge/latency_p95", cuts[18]
+
+
+def _told(reply: Judgement | None) -> str | None:
+    return None if reply is None else reply.text if reply.error is None else f"failed: {reply.error}"

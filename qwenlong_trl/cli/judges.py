@@ -65,3 +65,23 @@ def make_judge(args: JudgeArguments):
     return TransformersJudge(
         args.judge_model, batch_size=args.judge_batch_size, max_new_tokens=args.judge_max_tokens, **shared
     )
+
+
+def try_judge(judge) -> None:
+    """
+    Asks the judge one thing before a training is set up: a judge that fails later costs a few rewards, one that was
+    never there costs the run.
+
+    Raises:
+        `ValueError`: if it does not answer.
+    """
+    import asyncio
+
+    from ..rewards import Comparison
+    from ..rewards.judge import ask
+
+    (judgement,) = asyncio.run(ask(judge, [Comparison("What is 1 + 1?", "two", "2")]))
+    if judgement.error is not None:
+        raise ValueError(
+            f"the judge does not answer ({judgement.error}); is its server running, and is its name right?"
+        )

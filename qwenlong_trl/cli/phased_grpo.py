@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .judges import JudgeArguments, make_judge
+from .judges import JudgeArguments, make_judge, try_judge
 from .launch import launch, parse_arguments
 from .training import (
     DataArguments,
@@ -77,6 +77,7 @@ def main(argv: list[str]) -> int:
 
     from ..data import prompt_dataset
     from ..phased_grpo import PhasedGRPOConfig, PhasedGRPOTrainer
+    from ..rewards import HybridReward
 
     data_args, reward_args, judge_args, training_args, model_args = parse_arguments(
         "phased-grpo",
@@ -87,6 +88,9 @@ def main(argv: list[str]) -> int:
     )
     reward_funcs = load_reward_funcs(reward_args, training_args, judge_args)
     data_args.check_files()
+    for function in reward_funcs:
+        if isinstance(function, HybridReward):
+            try_judge(function.judge)
     checkpoint = resume_checkpoint(training_args)
     processing_class = load_processing_class(model_args, training_args)
     tokenizer = getattr(processing_class, "tokenizer", processing_class)

@@ -100,6 +100,8 @@ class HybridReward:
         for row, score in enumerate(scores):
             if score is None or tasks[row] not in JUDGED_TASKS or (score.score > 0 and not self.always):
                 continue
+            if not isinstance(question[row], str):
+                raise ValueError(f"row {row} of the batch: `question` is {question[row]!r}, expected a string")
             prediction = self._prediction(completions[row], score)
             if prediction is not None:
                 comparisons[row] = Comparison(question[row], prediction, _reference(answers[row]))

@@ -19,6 +19,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
+import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +29,8 @@ from typing import Protocol, runtime_checkable
 
 from .judge_prompt import PROMPTS, Comparison, judge_messages, parse_verdict
 
+
+logger = logging.getLogger(__name__)
 
 # Characters of a judge's answer that are kept, from its end, where the verdict stands.
 TEXT_LIMIT = 20_000
@@ -70,7 +74,11 @@ async def ask(judge: Judge, comparisons: Sequence[Comparison]) -> list[Judgement
     """The judgements of a judge that may fail in any way: it cannot raise, take longer, or return something else."""
     if not comparisons:
         return []
-    task = asyncio.ensure_future(judge.judge(comparisons))
+
+    async def run():
+        return await judge.judge(comparisons)
+
+    task = asyncio.create_task(run())
     # Not `wait_for`: it waits for a task that ignores its cancellation. Half a second more, for those judges that keep
     # the deadline themselves and return what they have.
     done, _ = await asyncio.wait({task}, timeout=judge.deadline + 0.5)
@@ -124,7 +132,7 @@ class ChatJudge:
         known = {} if self.cache is None else self.cache.read(messages_of)
         found = {key: Judgement(parse_verdict(text), text) for key, text in known.items()}
         fresh = [key for key in messages_of if key not in found]
-        # As they come, so that what was answered before a deadline is kept.
+        # The subclasses keep each answer when it comes, so that a deadline loses none.
         answers = await self._answer([messages_of[key] for key in fresh], until) if fresh else []
         for key, answer in zip(fresh, answers, strict=True):
             found[key] = answer if answer.error else replace(answer, verdict=parse_verdict(answer.text))
@@ -149,21 +157,38 @@ class ChatJudge:
 
 
 class JudgeCache:
-    """Judges' answers in a folder, which several processes may use at once. Texts only, nothing is unpickled."""
+    """
+    Judges' answers in a folder, which several processes may use at once. Texts only, nothing is unpickled. A cache
+    that fails later on, on a full disk for example, knows nothing and keeps nothing, with a warning.
+
+    Raises:
+        `OSError`: if the folder cannot be made or holds something else.
+    """
 
     def __init__(self, folder: str | Path):
         self.folder = str(folder)
         self._cache = None
+        try:
+            self._open()
+        except sqlite3.Error as error:
+            raise OSError(f"{self.folder} cannot be the cache of a judge: {error}") from error
 
     def read(self, keys) -> dict[str, str]:
         """What is known of these keys."""
-        cache = self._open()
-        found = ((key, cache.get(key, retry=True)) for key in keys)
+        try:
+            cache = self._open()
+            found = [(key, cache.get(key, retry=True)) for key in keys]
+        except (OSError, sqlite3.Error) as error:
+            logger.warning(f"the judge's cache {self.folder} cannot be read: {error}")
+            return {}
         return {key: text for key, text in found if isinstance(text, str)}
 
     def write(self, key: str, text: str) -> None:
         """Keeps an answer. The last one wins."""
-        self._open().set(key, text, retry=True)
+        try:
+            self._open().set(key, text, retry=True)
+        except (OSError, sqlite3.Error) as error:
+            logger.warning(f"the judge's cache {self.folder} cannot be written: {error}")
 
     def __getstate__(self):
         return {"folder": self.folder, "_cache": None}  # rewards are pickled for other processes

@@ -113,7 +113,10 @@ class BadJudge:
     def __init__(self, how):
         self.how = how
 
-    async def judge(self, comparisons):
+    def judge(self, comparisons):
+        return [] if self.how == "is not async" else self.misbehave(comparisons)
+
+    async def misbehave(self, comparisons):
         if self.how == "raises":
             raise RuntimeError("no judge today")
         if self.how == "cancels":
@@ -130,7 +133,7 @@ class BadJudge:
         return {"too few": [], "other things": ["yes"] * len(comparisons), "one thing": 1}[self.how]
 
 
-@pytest.mark.parametrize("how", ["raises", "cancels", "hangs", "too few", "other things", "one thing"])
+@pytest.mark.parametrize("how", ["raises", "cancels", "hangs", "is not async", "too few", "other things", "one thing"])
 def test_a_bad_judge_leaves_the_rule_and_is_counted(how, caplog):
     metrics = []
     rewards = score(
@@ -157,6 +160,8 @@ def test_what_is_missing_is_said():
     row = {"completions": ["a"], "answers": [["a"]], "task": ["docqa"]}
     with pytest.raises(ValueError, match="no column `question`, which the judge has to see"):
         asyncio.run(reward(**row))
+    with pytest.raises(ValueError, match="row 0 of the batch: `question` is None, expected a string"):
+        asyncio.run(reward(**(row | {"completions": ["b"], "question": [None]})))
     with pytest.raises(ValueError, match="no column `task`"):
         asyncio.run(reward(**(row | {"task": None, "question": ["Q?"]})))
     with pytest.raises(ValueError, match="no column `answers`"):

@@ -188,6 +188,24 @@ def test_a_cache_holds_text_and_nothing_is_unpickled(tmp_path):
     assert judgement.verdict is None and "APIConnectionError" in judgement.error
 
 
+def test_a_cache_that_cannot_be_opened_is_refused_at_once(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "cache.db").write_text("not a database, and long enough to be told from an empty one" * 40)
+    for name in ("file", "folder"):
+        with pytest.raises(OSError):
+            OpenAIJudge("m", cache=tmp_path / name)
+
+
+def test_a_cache_that_breaks_later_costs_no_verdict(tmp_path, caplog):
+    with FaultServer(answer=says_yes) as server:
+        judge = make_judge(server, cache=tmp_path / "cache")
+        judge.cache._cache.close()
+        (tmp_path / "cache" / "cache.db").write_text("damaged" * 1000)
+        assert run(HybridReward(judge))[0] == [1.0] * ROWS
+    assert "cannot be read" in caplog.text and "cannot be written" in caplog.text
+
+
 def test_judge_and_reward_are_pickled_after_use(tmp_path):
     with FaultServer(answer=says_yes) as server:
         reward = HybridReward(make_judge(server, cache=tmp_path / "cache"))

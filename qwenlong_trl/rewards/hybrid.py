@@ -14,6 +14,7 @@ batches at once, the mean of theirs):
 
 | metric | mean over | of |
 | --- | --- | --- |
+| `rule/parse_rate` | rows | whether the rule could read an answer |
 | `hybrid/rule` | rows | rewards by the rule |
 | `hybrid/judge` | rows | rewards by the judge alone; the two add up to the reward |
 | `judge/asked` | rows | whether the judge was asked |
@@ -39,7 +40,7 @@ from .rules import RuleScore
 
 logger = logging.getLogger(__name__)
 
-# A multiple-choice answer is a letter; there is nothing to compare in meaning (section 2.4 of the paper).
+# A multiple-choice answer is a letter, with no meaning to compare. The released code does not judge it either.
 JUDGED_TASKS = ("docqa", "docmath")
 
 
@@ -149,6 +150,7 @@ def _metrics(scores: list[RuleScore | None], rewards: list[float | None], judged
     for row, score in enumerate(scores):
         if score is None:
             continue
+        yield "rule/parse_rate", float(score.prediction is not None)
         yield "hybrid/rule", score.score
         yield "hybrid/judge", rewards[row] - score.score
         yield "judge/asked", float(row in judged)

@@ -123,19 +123,6 @@ def test_a_training_with_a_judge(tmp_path, capsys):
     assert "'hybrid/judge': '" in out and "'judge/yes': '1'" in out
     assert train("phased-grpo", *flags) == 1
     assert "hybrid_reward and --judge go together" in capsys.readouterr().err
-    assert (
-        train(
-            "phased-grpo",
-            *flags,
-            "--judge",
-            "openai",
-            "--judge_model",
-            "m",
-            "--judge_base_url",
-            "http://127.0.0.1:9/v1",
-        )
-        == 1
-    )
-    assert (
-        "the judge does not answer (APIConnectionError: Connection error.); is its server" in capsys.readouterr().err
-    )
+    judge[-1] = "http://127.0.0.1:9/v1"
+    assert train("phased-grpo", *flags, *judge) == 1
+    assert "the judge does not answer (APIConnectionError: Connection error.); is it" in capsys.readouterr().err

@@ -1,6 +1,5 @@
 """What becomes of a text on its way into the judge's prompt, and which answers are verdicts."""
 
-import time
 import unicodedata
 
 import pytest
@@ -84,11 +83,10 @@ def test_nothing_leaves_its_place(text):
     assert neutralize(safe) == safe or len(safe) == ANSWER_LIMIT
 
 
-def test_a_megabyte_takes_no_time():
-    started = time.monotonic()
-    for text in ("<" * 1_000_000, "<|x" * 300_000, "[\\" * 500_000, "ﷺ" * 1_000_000, "<<|x|>" * 200_000):
+@pytest.mark.timeout(20)  # a quadratic pass over any of these takes hours
+def test_megabytes_of_hostile_text():
+    for text in ("<" * 5_000_000, "<|x" * 2_000_000, "[\\" * 2_000_000, "ﷺ" * 2_000_000, "<<|x|>" * 1_000_000):
         assert len(neutralize(text)) <= ANSWER_LIMIT
-    assert time.monotonic() - started < 1
 
 
 def test_the_official_prompt_is_that_of_the_paper():

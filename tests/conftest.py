@@ -19,3 +19,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder} (set QWENLONG_TRL_SHARED_DATA)")
     return folder
+
+
+@pytest.fixture
+def transformers_log(caplog):
+    """`caplog` with what is logged through transformers, which does not propagate otherwise."""
+    from transformers.utils import logging
+
+    logging.enable_propagation()
+    yield caplog
+    logging.disable_propagation()

@@ -1,4 +1,4 @@
-"""A small OpenAI-compatible chat server that misbehaves on demand, for tests and the benchmark of the judge client."""
+"""A small OpenAI-compatible server that misbehaves on demand, for tests and the benchmark of the judge client."""
 
 import argparse
 import contextlib
@@ -23,11 +23,19 @@ SLOW_SECONDS = 30.0
 HUGE_CHARACTERS = 5_000_000
 
 
-def _completion(body: dict, text: str | None) -> dict:
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+def _completion(body: dict, reply) -> dict:
+    """The answer to a chat or a text completion whose choices have the texts, or the fields, of `reply`."""
+    is_chat = "messages" in body
+    choices = []
+    for index, fields in enumerate(reply if isinstance(reply, list) else [reply]):
+        fields = fields if isinstance(fields, dict) else {"content": fields}
+        end = {"index": index, "finish_reason": fields.get("finish_reason", "stop")}
+        said = {name: value for name, value in fields.items() if name != "finish_reason"}
+        choices.append(end | ({"message": {"role": "assistant", **said}} if is_chat else {"text": said["content"]}))
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-    answer = {"id": "chatcmpl-test", "object": "chat.completion", "created": int(time.time())}
-    return answer | {"model": body.get("model", "test-judge"), "choices": [choice], "usage": usage}
+    kind = "chat.completion" if is_chat else "text_completion"
+    answer = {"id": "completion-test", "object": kind, "created": int(time.time())}
+    return answer | {"model": body.get("model", "test-judge"), "choices": choices, "usage": usage}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -46,7 +54,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path != "/v1/chat/completions":
+        if self.path != ("/v1/chat/completions" if "messages" in body else "/v1/completions"):
             return self.send_error(404)
         with self.server._counted(body) as fault:
             reply = self._reply(body, fault)
@@ -94,11 +102,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class FaultServer(ThreadingHTTPServer):
-    """Serves chat completions on 127.0.0.1 inside a with block; all or some of the requests get the fault.
+    """Serves chat and text completions on 127.0.0.1 inside a with block; all or some of the requests get the fault.
 
-    `answer` makes the text of a good answer from the request's body. `fault_share` chooses which requests get the
-    fault: a function of the body, or a share, chosen by a hash of the messages. `requests`, `bodies` (in order of
-    arrival) and `most_at_once` tell what was received; a hanging request counts until its reader gives up.
+    `answer` makes the text of a good answer from the request's body, or a list of texts, one for each choice; in place
+    of a text there may be the fields of a message, among them `content` and `finish_reason`. `fault_share` chooses
+    which requests get the fault: a function of the body, or a share, chosen by a hash of the messages or the prompt.
+    `requests`, `bodies` (in order of arrival) and `most_at_once` tell what was received; a hanging request counts
+    until its reader gives up.
     """
 
     request_queue_size = 512  # a burst of new connections must not be refused
@@ -154,7 +164,7 @@ class FaultServer(ThreadingHTTPServer):
     def _chosen(self, body: dict) -> bool:
         if callable(self.fault_share):
             return self.fault_share(body)
-        return zlib.crc32(json.dumps(body.get("messages")).encode()) < self.fault_share * 2**32
+        return zlib.crc32(json.dumps(body.get("messages", body.get("prompt"))).encode()) < self.fault_share * 2**32
 
 
 if __name__ == "__main__":

@@ -50,13 +50,16 @@ def main(argv: list[str]) -> int:
     )
     if judge_args.judge is None:
         raise ValueError("give --judge openai or --judge transformers")
-    if args.output is not None and Path(args.output).exists() and not args.overwrite:
-        raise ValueError(f"{args.output} exists; give --overwrite to replace it")
+    if args.output is not None:
+        _check_output(Path(args.output), args.overwrite)
     pairs = read_pairs(args.data)
     judgements = _ask(make_judge(judge_args), pairs)
-    _print(pairs, judgements)
-    if args.output is not None:
-        _write(args.output, pairs, judgements)
+    # Answers cost time: what fails of the two does not take the other with it.
+    try:
+        if args.output is not None:
+            _write(args.output, pairs, judgements)
+    finally:
+        _print(pairs, judgements)
     return 0
 
 
@@ -87,6 +90,16 @@ def read_pairs(path: str) -> list[dict[str, Any]]:
     return pairs
 
 
+def _check_output(path: Path, overwrite: bool) -> None:
+    """Now rather than after the judge has answered."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give a file to write")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} exists; give --overwrite to replace it")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(f"{path.parent} is no folder to write to; make it first")
+
+
 def _ask(judge, pairs: list[dict[str, Any]]) -> list:
     from tqdm import tqdm
 
@@ -111,6 +124,9 @@ def _ask(judge, pairs: list[dict[str, Any]]) -> list:
 def _print(pairs: list[dict[str, Any]], judgements: list) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    from ..rewards.judge import encodable
 
     console = Console()
     columns = ("yes", "no", "invalid", "failed")
@@ -135,7 +151,8 @@ def _print(pairs: list[dict[str, Any]], judgements: list) -> None:
     table.add_row("all", *_share(right))
     for name, value in _groups(pairs):
         table.add_row(
-            f"{name}: {value}", *_share([r for r, p in zip(right, pairs, strict=True) if p.get(name) == value])
+            Text(encodable(f"{name}: {value}")),
+            *_share([r for r, p in zip(right, pairs, strict=True) if p.get(name) == value]),
         )
     console.print(table)
     if (invalid := outcomes.count("invalid")) > 0:
@@ -176,7 +193,8 @@ def _outcome(judgement) -> str:
 
 def _write(path: str, pairs: list[dict[str, Any]], judgements: list) -> None:
     temporary = Path(f"{path}.part")
-    with temporary.open("w", encoding="utf-8") as file:
+    # A lone surrogate, which JSON can hold, is escaped as JSON does it.
+    with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for pair, judgement in zip(pairs, judgements, strict=True):
             row = pair | {"outcome": _outcome(judgement), "judge": judgement.text, "error": judgement.error}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

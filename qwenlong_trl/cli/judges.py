@@ -69,8 +69,8 @@ def make_judge(args: JudgeArguments):
 
 def try_judge(judge) -> None:
     """
-    Asks the judge one thing before a training is set up: a judge that fails later costs a few rewards, one that was
-    never there costs the run.
+    Asks the judge one thing, and not its cache, before a training is set up: a judge that fails later costs a few
+    rewards, one that was never there costs the run.
 
     Raises:
         `ValueError`: if it does not answer.
@@ -80,7 +80,14 @@ def try_judge(judge) -> None:
     from ..rewards import Comparison
     from ..rewards.judge import ask
 
-    (judgement,) = asyncio.run(ask(judge, [Comparison("What is 1 + 1?", "two", "2")]))
+    cache = getattr(judge, "cache", None)
+    if cache is not None:
+        judge.cache = None
+    try:
+        (judgement,) = asyncio.run(ask(judge, [Comparison("What is 1 + 1?", "two", "2")]))
+    finally:
+        if cache is not None:
+            judge.cache = cache
     if judgement.error is not None:
         raise ValueError(
             f"the judge does not answer ({judgement.error}); is its server running, and is its name right?"

@@ -30,6 +30,8 @@ _MARKER = re.compile(
 _BOX_OR_BRACE = re.compile(r"(\\boxed\s*\{)|\\[{}]|\{|(\})")
 _SPECIAL_TOKEN = re.compile(r"<\|[^<>|]{1,40}\|>")
 _SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
+# Where a fraction in one character stands next to a digit or to another one: 3½ is not 31/2.
+_BESIDE_FRACTION = re.compile(r"(?<=[\d⁰¹²³⁴⁵⁶⁷⁸⁹¼-¾⅐-⅞↉])(?=[¼-¾⅐-⅟↉])|(?<=[¼-¾⅐-⅞↉])(?=\d)")
 _UNIT_AFTER_BOX = re.compile(
     r"\s{0,4}\$?\s{0,4}(\\?%|percent\b|thousand\b|million\b|billion\b|trillion\b)", re.IGNORECASE
 )
@@ -52,7 +54,8 @@ _DASHES = "-‐‑‒–—―−/"
 
 
 def fold(text: str) -> str:
-    """Unicode NFKC (full-width forms become ASCII) with superscripts as `^2` and the minus sign as `-`."""
+    """Unicode NFKC (full-width forms become ASCII), superscripts as `^2`, 3½ as `3 1⁄2`, the minus sign as `-`."""
+    text = _BESIDE_FRACTION.sub(" ", text)
     text = _SUPERSCRIPTS.sub(lambda match: "^" + match.group(), text)
     return unicodedata.normalize("NFKC", text).replace("−", "-")
 

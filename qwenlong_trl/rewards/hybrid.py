@@ -33,7 +33,7 @@ from typing import Any
 
 from .answers import extract_answer, extract_gold
 from .judge import Judge, Judgement, ask
-from .judge_prompt import Comparison
+from .judge_prompt import Comparison, neutralize
 from .rule_rewards import TASKS, RuleReward, completion_text, get_rule_reward
 from .rules import RuleScore
 
@@ -63,13 +63,17 @@ class HybridReward:
 
     Raises:
         `TypeError`: if `judge` or `rule` is something else.
+        `ValueError`: for another name of a rule, or a judge whose deadline is no positive number.
     """
 
+    # What TRL shows in its metrics; with a rule of one task, the task comes first.
     __name__ = "hybrid_reward"
 
     def __init__(self, judge: Judge, rule: str | Callable = "auto", always: bool = False):
         if not isinstance(judge, Judge):
             raise TypeError(f"judge needs `deadline` and an async method `judge`, got {type(judge).__name__}")
+        if not isinstance(judge.deadline, (int, float)) or not judge.deadline > 0:
+            raise ValueError(f"the judge's deadline must be a positive number of seconds, got {judge.deadline!r}")
         if isinstance(rule, str):
             if rule not in ("auto", *TASKS):
                 raise ValueError(f"rule must be 'auto', one of {', '.join(TASKS)}, or a rule reward, got {rule!r}")
@@ -79,6 +83,10 @@ class HybridReward:
         self.judge = judge
         self.rule = rule
         self.always = always
+        self._column = ""
+        if rule.task is not None:
+            self.__name__ = f"{rule.task}_{self.__name__}"
+            self._column = f"{rule.task}/"
 
     async def __call__(
         self,
@@ -90,8 +98,28 @@ class HybridReward:
         log_metric: Callable[[str, float], None] | None = None,
         **kwargs,
     ) -> list[float | None]:
+        scores, judged = await self.verdicts(completions, answers, task, question, **kwargs)
+        rewards = [
+            None
+            if score is None
+            else max(score.score, 1.0 if row in judged and judged[row].verdict else 0.0)  # Eq. 14
+            for row, score in enumerate(scores)
+        ]
+        if log_metric is not None:
+            for name, value in _metrics(scores, rewards, judged):
+                log_metric(name, value)
+        if log_extra is not None:
+            # Two functions that write the same column would make it twice as long as the table.
+            log_extra(f"{self._column}prediction", [None if score is None else score.prediction for score in scores])
+            log_extra(f"{self._column}judge", [_told(judged.get(row)) for row in range(len(scores))])
+        return rewards
+
+    async def verdicts(
+        self, completions, answers=None, task=None, question=None, **columns
+    ) -> tuple[list[RuleScore | None], dict[int, Judgement]]:
+        """What the rule says of each row, and what the judge says of the rows that it was asked about, by row."""
         tasks = self.rule.tasks(task, len(completions))
-        scores = self.rule.scores(completions, answers, task, **kwargs)
+        scores = self.rule.scores(completions, answers, task, **columns)
         if question is None:
             raise ValueError(
                 "hybrid_reward: the dataset has no column `question`, which the judge has to see. prompt_dataset "
@@ -103,26 +131,14 @@ class HybridReward:
                 continue
             if not isinstance(question[row], str):
                 raise ValueError(f"row {row} of the batch: `question` is {question[row]!r}, expected a string")
-            prediction = self._prediction(completions[row], score)
-            if prediction is not None:
-                comparisons[row] = Comparison(question[row], prediction, _reference(answers[row]))
+            prediction, reference = self._prediction(completions[row], score), _reference(answers[row])
+            # Nothing would be left of "</s>", and an empty answer may look right.
+            if prediction is not None and neutralize(prediction) and reference is not None:
+                comparisons[row] = Comparison(question[row], prediction, reference)
 
         replies = await ask(self.judge, list(comparisons.values()))
-        judged = dict(zip(comparisons, replies, strict=True))
-        rewards = [
-            None
-            if score is None
-            else max(score.score, 1.0 if row in judged and judged[row].verdict else 0.0)  # Eq. 14
-            for row, score in enumerate(scores)
-        ]
         self._warn(replies)
-        if log_metric is not None:
-            for name, value in _metrics(scores, rewards, judged):
-                log_metric(name, value)
-        if log_extra is not None:
-            log_extra("prediction", [None if score is None else score.prediction for score in scores])
-            log_extra("judge", [_told(judged.get(row)) for row in range(len(scores))])
-        return rewards
+        return scores, dict(zip(comparisons, replies, strict=True))
 
     def _prediction(self, completion, score: RuleScore) -> str | None:
         """The answer that the rule read, or one in words that it could not read as a number."""
@@ -139,9 +155,13 @@ class HybridReward:
             )
 
 
-def _reference(golds: list[str] | str) -> str:
+def _reference(golds: list[str] | str) -> str | None:
+    """The accepted answers as the judge sees them; `None` if all are empty."""
     golds = [golds] if isinstance(golds, str) else golds
-    first, *others = dict.fromkeys(extract_gold(gold) or gold for gold in golds)
+    golds = [gold for gold in dict.fromkeys(extract_gold(gold) or gold for gold in golds) if neutralize(gold)]
+    if not golds:
+        return None
+    first, *others = golds
     return f"{first} (or: {'; '.join(others)})" if others else first
 
 
@@ -158,7 +178,7 @@ def _metrics(scores: list[RuleScore | None], rewards: list[float | None], judged
         outcome = {True: "yes", False: "no", None: "invalid" if reply.error is None else "failed"}[reply.verdict]
         for name in ("yes", "no", "invalid", "failed"):
             yield f"judge/{name}", float(name == outcome)
-        yield "judge/cache_hits", float(reply.seconds is None and reply.error is None)
+        yield "judge/cache_hits", float(reply.cached)
         if reply.verdict is not None:
             yield "judge/agreement", float(reply.verdict == (scores[row].score > 0))
     seconds = [reply.seconds for reply in judged.values() if reply.seconds is not None]

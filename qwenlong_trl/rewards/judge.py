@@ -19,20 +19,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import logging
-import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from .judge_prompt import PROMPTS, Comparison, judge_messages, parse_verdict
+from .answers import text_after_reasoning
+from .judge_cache import JudgeCache
+from .judge_prompt import CUT_OFF, PROMPTS, Comparison, judge_messages, parse_verdict
 
 
-logger = logging.getLogger(__name__)
-
-# Characters of a judge's answer that are kept, from its end, where the verdict stands.
+# Characters of a judge's answer that are kept.
 TEXT_LIMIT = 20_000
 
 
@@ -48,13 +46,16 @@ class Judgement:
         error (`str`, *optional*):
             Why the judge gave no answer at all. An answer without a verdict is no error but invalid.
         seconds (`float`, *optional*):
-            How long the judge took; `None` if it was not asked, since the answer was known.
+            How long the judge took, where that is known.
+        cached (`bool`, *optional*, defaults to `False`):
+            Whether the answer was known without asking.
     """
 
     verdict: bool | None
     text: str = ""
     error: str | None = None
     seconds: float | None = None
+    cached: bool = False
 
 
 @runtime_checkable
@@ -62,7 +63,8 @@ class Judge(Protocol):
     """What [`HybridReward`] needs of a judge.
 
     `deadline` is how many seconds a batch may take. `judge` returns one [`Judgement`] for each comparison, in their
-    order; what it has not returned by the deadline is cancelled, and counts as failed.
+    order; what it has not returned by the deadline is cancelled, and counts as failed. A judge with a method `load`
+    has it called before each batch, in a thread and outside the deadline.
     """
 
     deadline: float
@@ -74,6 +76,12 @@ async def ask(judge: Judge, comparisons: Sequence[Comparison]) -> list[Judgement
     """The judgements of a judge that may fail in any way: it cannot raise, take longer, or return something else."""
     if not comparisons:
         return []
+
+    try:
+        if callable(getattr(judge, "load", None)):
+            await asyncio.to_thread(judge.load)
+    except Exception as error:
+        return [Judgement(None, error=describe_error(error))] * len(comparisons)
 
     async def run():
         return await judge.judge(comparisons)
@@ -96,7 +104,24 @@ async def ask(judge: Judge, comparisons: Sequence[Comparison]) -> list[Judgement
     if len(judgements) != len(comparisons) or not all(isinstance(j, Judgement) for j in judgements):
         error = f"the judge returned {len(judgements)} objects for {len(comparisons)} comparisons, or no judgements"
         return [Judgement(None, error=error)] * len(comparisons)
-    return judgements
+    return [_checked(judgement) for judgement in judgements]
+
+
+def _checked(judgement: Judgement) -> Judgement:
+    """The judgement itself, without what no table can hold, or one that says what is wrong with it."""
+    for name, kinds in (
+        ("verdict", (bool, type(None))),
+        ("text", str),
+        ("error", (str, type(None))),
+        ("seconds", (int, float, type(None))),
+        ("cached", bool),
+    ):
+        value = getattr(judgement, name)
+        if not isinstance(value, kinds):
+            return Judgement(None, error=encodable(f"the judge returned a judgement with {name}={value!r}"[:300]))
+    if judgement.error is not None:
+        return replace(judgement, verdict=None, text=encodable(judgement.text), error=encodable(judgement.error))
+    return replace(judgement, text=encodable(judgement.text))
 
 
 class ChatJudge:
@@ -129,17 +154,20 @@ class ChatJudge:
         asked = [judge_messages(comparison, self.prompt) for comparison in comparisons]
         keys = [self._key(messages) for messages in asked]
         messages_of = dict(zip(keys, asked, strict=True))
-        known = {} if self.cache is None else self.cache.read(messages_of)
-        found = {key: Judgement(parse_verdict(text), text) for key, text in known.items()}
+        known = {} if self.cache is None else await self.cache.read(messages_of, min(1.0, self.deadline / 2))
+        found = {key: Judgement(parse_verdict(text), text, cached=True) for key, text in known.items()}
         fresh = [key for key in messages_of if key not in found]
         # The subclasses keep each answer when it comes, so that a deadline loses none.
         answers = await self._answer([messages_of[key] for key in fresh], until) if fresh else []
         for key, answer in zip(fresh, answers, strict=True):
             found[key] = answer if answer.error else replace(answer, verdict=parse_verdict(answer.text))
+        if fresh and self.cache is not None:
+            await self.cache.flush()
         judgements, first = [], set()
         for key in keys:
             # The repetitions of a comparison within the batch cost nothing.
-            judgements.append(replace(found[key], seconds=None) if key in first else found[key])
+            again = {"seconds": None, "cached": found[key].error is None} if key in first else {}
+            judgements.append(replace(found[key], **again))
             first.add(key)
         return judgements
 
@@ -147,68 +175,25 @@ class ChatJudge:
         """The model's texts, without verdicts, for all that it answers until the monotonic clock shows `until`."""
         raise NotImplementedError
 
-    def _keep(self, messages: list[dict[str, str]], text: str) -> None:
+    def _kept(self, messages: list[dict[str, str]], text: str, cut_off: bool) -> str:
+        """What is kept of an answer: its end, where the verdict stands, and whether it was cut off before that."""
+        text = encodable(text)
+        cut_off = cut_off or text_after_reasoning(text) is None
+        text = text[-TEXT_LIMIT:] + (CUT_OFF if cut_off else "")
         if self.cache is not None:
             self.cache.write(self._key(messages), text)
+        return text
 
     def _key(self, messages: list[dict[str, str]]) -> str:
         # The messages hold the prompt, its version, and the three texts as the judge sees them.
         return hashlib.sha256(json.dumps([self.name, messages]).encode()).hexdigest()
 
 
-class JudgeCache:
-    """
-    Judges' answers in a folder, which several processes may use at once. Texts only, nothing is unpickled. A cache
-    that fails later on, on a full disk for example, knows nothing and keeps nothing, with a warning.
-
-    Raises:
-        `OSError`: if the folder cannot be made or holds something else.
-    """
-
-    def __init__(self, folder: str | Path):
-        self.folder = str(folder)
-        self._cache = None
-        try:
-            self._open()
-        except sqlite3.Error as error:
-            raise OSError(f"{self.folder} cannot be the cache of a judge: {error}") from error
-
-    def read(self, keys) -> dict[str, str]:
-        """What is known of these keys."""
-        try:
-            cache = self._open()
-            found = [(key, cache.get(key, retry=True)) for key in keys]
-        except (OSError, sqlite3.Error) as error:
-            logger.warning(f"the judge's cache {self.folder} cannot be read: {error}")
-            return {}
-        return {key: text for key, text in found if isinstance(text, str)}
-
-    def write(self, key: str, text: str) -> None:
-        """Keeps an answer. The last one wins."""
-        try:
-            self._open().set(key, text, retry=True)
-        except (OSError, sqlite3.Error) as error:
-            logger.warning(f"the judge's cache {self.folder} cannot be written: {error}")
-
-    def __getstate__(self):
-        return {"folder": self.folder, "_cache": None}  # rewards are pickled for other processes
-
-    def _open(self):
-        if self._cache is None:
-            try:
-                import diskcache
-            except ImportError:
-                raise ImportError('a judge\'s cache needs diskcache: pip install "qwenlong-trl[judge]"') from None
-
-            class TextDisk(diskcache.Disk):
-                def fetch(self, mode, filename, value, read):
-                    # Keys and values are text, so a pickle was not written by us.
-                    return None if mode == diskcache.core.MODE_PICKLE else super().fetch(mode, filename, value, read)
-
-            self._cache = diskcache.Cache(self.folder, disk=TextDisk, eviction_policy="none", cull_limit=0)
-        return self._cache
-
-
 def describe_error(error: BaseException) -> str:
     """An error in at most 300 characters: some servers answer with whole pages."""
-    return f"{type(error).__name__}: {error}"[:300]
+    return encodable(f"{type(error).__name__}: {error}"[:300])
+
+
+def encodable(text: str) -> str:
+    """The text with a question mark for each lone surrogate, which JSON can hold but no file or table."""
+    return text.encode("utf-8", "replace").decode()

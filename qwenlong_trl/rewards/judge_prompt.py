@@ -19,6 +19,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from .answers import fold, text_after_reasoning
+
 
 # Characters of an answer, a gold answer and a question that a judge sees. What is longer is no short answer.
 ANSWER_LIMIT = 500
@@ -61,12 +63,18 @@ _L1_USER = "\nProblem: {question}\nAnswer 1: {prediction}\nAnswer 2: {gold}\n"
 PROMPTS = {"default": (_SYSTEM, _USER), "l1": (_L1_SYSTEM, _L1_USER)}
 
 _VERDICT = re.compile(r"\[\[(YES|NO)\]\]")
+# At the end of an answer that the judge did not finish. What it had written by then is no verdict.
+CUT_OFF = " … [cut off]"
 
+# Invisible though no control or format characters: joiners, fillers, variation selectors, the blank of braille.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 # Brackets that look like, or are read as, the ASCII ones after normalisation has left them alone.
 _LOOK_ALIKES = str.maketrans(
     {
-        **dict.fromkeys("‹⟨❮❬ᐸ˂≺", "<"),
-        **dict.fromkeys("›⟩❯❭ᐳ˃≻", ">"),
+        **dict.fromkeys("‹⟨❮❬❰⧼⦑ᐸ˂≺", "<"),
+        **dict.fromkeys("›⟩❯❭❱⧽⦒ᐳ˃≻", ">"),
         **dict.fromkeys("【〔〖〘〚⟦⟬❲⦋⁅⌈⌊", "["),
         **dict.fromkeys("】〕〗〙〛⟧⟭❳⦌⁆⌉⌋", "]"),
         **dict.fromkeys("｜│┃∣❘ǀ¦", "|"),
@@ -74,15 +82,28 @@ _LOOK_ALIKES = str.maketrans(
 )
 # Role tokens of chat templates, and the tags of our prompt, also in the brackets that quote titles in Chinese.
 _REMOVED = re.compile(
-    r"<\s*\|[^<>|]{0,40}\|\s*>|\[/?INST\]|<</?SYS>>|</?s>"
-    r"|[<《〈⟪«][\s/\\]*(?:question|reference|candidate)\b[^<>《》〈〉⟪⟫«»]{0,40}[>》〉⟫»]?",
+    r"<\s*\|[^<>|]{0,40}\|\s*>|<</?SYS>>|</?s>"
+    r"|\[[\s/]*(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS|CONTENT)|MODEL_SETTINGS|[gs]MASK)\s*\]"
+    r"|[<《〈⟪«][\s/\\∕⁄]*(?:question|reference|candidate)\b[^<>《》〈〉⟪⟫«»]{0,40}[>》〉⟫»]?",
     re.IGNORECASE,
 )
 _DOUBLE_OPENING = re.compile(r"\[(?:[\s\\]*\[)+")
 _DOUBLE_CLOSING = re.compile(r"\](?:[\s\\]*\])+")
-# Any other tag may be a special token of some tokenizer.
-_TAG = re.compile(r"<(?=[^\s\d=.,-])")
-_LABEL = re.compile(r"\b(answer\s*[12]|problem|question|reference|candidate|system|user|assistant)\s*:", re.IGNORECASE)
+# Around a verdict, brackets of any kind, since a judge that quotes them may write them in its own way.
+_OPENING, _CLOSING = (
+    "".join(re.escape(c) for c in map(chr, range(0x10000)) if unicodedata.category(c) in kinds)
+    for kinds in (("Ps", "Pi"), ("Pe", "Pf"))
+)
+_OPENED_VERDICT = re.compile(
+    rf"([{_OPENING}])((?:[\s\\]*[{_OPENING}])+)([\s\\]*(?:YES|NO)(?![A-Za-z]))?", re.IGNORECASE
+)
+_CLOSED_VERDICT = re.compile(rf"(?<![A-Za-z])((?:YES|NO)[\s\\]*)(?:[{_CLOSING}][\s\\]*)+([{_CLOSING}])", re.IGNORECASE)
+# Any other tag, or capitals in brackets, may be a special token of some tokenizer.
+_TAG = re.compile(r"<(?=[^\s\d=.,-])|\[(?!(?:YES|NO)\])(?=/?[A-Z]{2,}(?:_[A-Z]+)*\])")
+_LABEL = re.compile(
+    r"(?<![A-Za-z])(answer\s*[12]|problem|question|reference|candidate|system|user|assistant)(?:\s*[:∶꞉])+",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -121,10 +142,11 @@ def neutralize(text: str, limit: int = ANSWER_LIMIT) -> str:
     """A text that cannot leave its place in the prompt, on one line and of at most `limit` characters.
 
     Invisible characters go, look-alikes of brackets become brackets, role tokens and tags of the prompt go; what then
-    would be another tag, a verdict or a label of the prompt is broken by a space or loses a bracket. Other text stays
-    readable: "x<5", "[0, 1)" and "Yes" are as they were. What is far past the limit is never looked at.
+    would be another tag or role token, a verdict or a label of the prompt is broken by a space or loses a bracket.
+    Other text stays readable: "x<5", "[0, 1)" and "Yes" are as they were, 10⁵ is 10^5 and 3½ is 3 1⁄2. What is far
+    past the limit is never looked at.
     """
-    text = unicodedata.normalize("NFKC", text[: 4 * limit]).translate(_LOOK_ALIKES)
+    text = _INVISIBLE.sub("", fold(text[: 4 * limit])).translate(_LOOK_ALIKES)
     # Cc, Cf, Co, Cn: control and format characters (zero width, direction, tags), private use, unassigned. Cs cannot
     # be encoded.
     text = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
@@ -132,12 +154,18 @@ def neutralize(text: str, limit: int = ANSWER_LIMIT) -> str:
     while (shorter := _REMOVED.sub("", text)) != text:
         text = shorter
     text = _DOUBLE_CLOSING.sub("]", _DOUBLE_OPENING.sub("[", text))
-    text = _LABEL.sub(r"\1 ", _TAG.sub("< ", text))
+    text = _OPENED_VERDICT.sub(lambda match: match[1] + match[3] if match[3] else match[0], text)
+    text = _CLOSED_VERDICT.sub(r"\1\2", text)
+    text = _LABEL.sub(r"\1 ", _TAG.sub(r"\g<0> ", text))
     text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
 def parse_verdict(text: str) -> bool | None:
-    """`True` for a last `[[YES]]`, `False` for a last `[[NO]]`, and `None`, no verdict, for anything else."""
-    verdicts = _VERDICT.findall(text)
+    """
+    `True` for a last `[[YES]]`, `False` for a last `[[NO]]`, and `None`, no verdict, for anything else. What a judge
+    writes between <think> and </think> is no verdict, nor is anything in an answer that was cut off.
+    """
+    answer = None if text.endswith(CUT_OFF) else text_after_reasoning(text)
+    verdicts = [] if answer is None else _VERDICT.findall(answer)
     return None if not verdicts else verdicts[-1] == "YES"

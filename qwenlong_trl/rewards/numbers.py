@@ -9,10 +9,10 @@ Decimal('-1.5E+6')
 What counts as a number:
 
 - Thousands are separated by commas ("1,234.5", "12,34,567"). A comma that does not separate thousands ("32,4") and
-several
-  points ("1.2.3") make no number, as both could mean two things.
+  several points ("1.2.3") make no number, as both could mean two things.
 - Parentheses around a number are the prompt's, "(insert answer here)", and not an accountant's minus: "(32.4)" is
-32.4.
+  32.4.
+- A whole number and a fraction are added up: "3 1/2" and 3½ are 3.5. A fraction alone is no number here.
 - Words of scale multiply ("32.4 million", "$5B", 32.4万); currencies and other units are ignored.
 - A percent sign is remembered in [`Number.percent`] and does not change the value.
 """
@@ -42,6 +42,9 @@ _WELL_FORMED = re.compile(r"\d{1,3}(?:,\d{2,3})*,\d{3}(?:\.\d+)?|\d+(?:\.\d+)?|\
 _EXPONENT = re.compile(
     r"[eE]([+-]?\d{1,3})(?!\d|\.\d)|\s{0,4}[x×·*]\s{0,4}10(?:\^|\*\*)\(?([+-]?\d{1,3})(?!\d|\.\d)\)?", re.ASCII
 )
+_FRACTION = re.compile(r"\s{1,4}(\d{1,4})\s{0,4}[/⁄]\s{0,4}(\d{1,4})(?!\s{0,4}[/⁄]|[\d.,]*\d)", re.ASCII)
+_BEFORE_FRACTION = re.compile(r"\d{1,3}(?:,\d{3})*", re.ASCII)
+_FRACTION_BEGINS = re.compile(r"\s{1,4}\d+\s{0,4}[/⁄]", re.ASCII)
 _POWER_OF_TEN = re.compile(r"(?:\^|\*\*)\(?([+-]?\d{1,3})(?!\d|\.\d)\)?", re.ASCII)
 _BROKEN_EXPONENT = re.compile(r"[eE][+-]?\d|(?:\^|\*\*)[-+(\d]")
 _CURRENCY = re.compile(
@@ -102,7 +105,11 @@ def parse_number(text: str) -> Number | None:
     tokens = list(islice(_TOKEN.finditer(text), _MOST_NUMBERS + 1))
     if len(tokens) > _MOST_NUMBERS:
         return None
-    found = [read for token in tokens if (read := _read(text, token)) is not None]
+    found: list[tuple[Number, int, int]] = []
+    for token in tokens:
+        # Not the exponent or the fraction of the number before.
+        if (not found or token.start() >= found[-1][2]) and (read := _read(text, token)) is not None:
+            found.append(read)
     if not found:
         return None
     if _only_lead_in(text[: tokens[0].start()]):
@@ -166,6 +173,15 @@ def _read(text: str, token: re.Match) -> tuple[Number, int, int] | None:
         digits, exponent, whole, end = "1", int(power.group(1)), False, power.end()
     elif _BROKEN_EXPONENT.match(text, end):
         return None
+    elif _FRACTION_BEGINS.match(text, end):
+        fraction = _FRACTION.match(text, end)
+        numerator, denominator = (int(part) for part in fraction.groups()) if fraction else (1, 0)
+        # Neither "3 5/2" nor "2019 12/31" nor "3 1/2/2019" says what it means.
+        if numerator >= denominator or not _BEFORE_FRACTION.fullmatch(text[start:end]):
+            return None
+        # As digits, see below.
+        digits = f"{digits}.{numerator * 10**30 // denominator:030d}"
+        whole, end = False, fraction.end()
     if scale := _SCALE.match(text, end):
         exponent += _SCALE_EXPONENT[next(filter(None, scale.groups())).lower()]
         whole, end = False, scale.end()

@@ -12,10 +12,15 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
-from .judge import TEXT_LIMIT, ChatJudge, Judgement, describe_error
+from .judge import ChatJudge, Judgement, describe_error
+
+
+# Why a model stopped, where it had said all that it would, as different servers call it. Some do not say.
+_FINISHED = ("stop", "eos_token", "stop_sequence", None)
 
 
 class OpenAIJudge(ChatJudge):
@@ -34,7 +39,8 @@ class OpenAIJudge(ChatJudge):
         prompt (`str`, *optional*, defaults to `"default"`):
             `"default"`, or `"l1"` for the prompt of the paper's Table 2.
         concurrency (`int`, *optional*, defaults to `32`):
-            Requests under way at the same time, over all processes of a training run: each process takes its share.
+            Requests under way at the same time, over all processes of a training run: each process takes its share,
+            and rewards that use one judge object share it.
         deadline (`float`, *optional*, defaults to `120.0`):
             Seconds that a batch may take. What is not answered by then has failed; the rest counts.
         timeout (`float`, *optional*, defaults to `30.0`):
@@ -42,7 +48,7 @@ class OpenAIJudge(ChatJudge):
         max_retries (`int`, *optional*, defaults to `4`):
             Further attempts after a connection error, a time-out, 408, 409, 429 or a 5xx, with growing pauses.
         max_tokens (`int`, *optional*, defaults to `512`):
-            Length of the judge's answer. A verdict comes last, so an answer that is cut off has none.
+            Length of the judge's answer. One that is cut off has no verdict, whatever it holds.
         cache (`str` or `Path`, *optional*):
             Folder in which answers are kept, for later runs and other processes.
         extra_body (`dict`, *optional*):
@@ -76,6 +82,7 @@ class OpenAIJudge(ChatJudge):
                 raise ValueError(f"{name} must be positive, got {value!r}")
         if max_retries < 0:
             raise ValueError(f"max_retries must be at least 0, got {max_retries!r}")
+        share_of(concurrency)  # its error, now rather than in every batch
         # The server's address is not part of it: the same model may be moved. What changes its answers is.
         super().__init__(f"openai/{model}/{max_tokens}/{extra_body or ''}", prompt, deadline, cache)
         self.model = model
@@ -86,11 +93,19 @@ class OpenAIJudge(ChatJudge):
         self.max_retries = max_retries
         self.max_tokens = max_tokens
         self.extra_body = extra_body
+        self._limits = weakref.WeakKeyDictionary()
+
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name != "_limits"}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state, _limits=weakref.WeakKeyDictionary())
 
     async def _answer(self, batch: list[list[dict[str, str]]], until: float) -> list[Judgement]:
         from openai import AsyncOpenAI
 
-        limit = asyncio.Semaphore(share_of(self.concurrency))
+        # One for each event loop, which two rewards with this judge share.
+        limit = self._limits.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(share_of(self.concurrency)))
         # A client for each batch: its connections belong to the event loop, and must be closed before it ends.
         async with AsyncOpenAI(
             base_url=self.base_url,
@@ -115,15 +130,16 @@ class OpenAIJudge(ChatJudge):
                 completion = await client.post(
                     "/chat/completions", body={**body, "messages": messages}, cast_to=ChatCompletion
                 )
-                text = completion.choices[0].message.content
+                choice = completion.choices[0]
+                text = choice.message.content
                 if not isinstance(text, str):
                     raise TypeError(f"the content of the answer is {text!r}")
+                cut_off = choice.finish_reason not in _FINISHED
             # Anything: the client validates little of what a server sends.
             except Exception as error:
                 return Judgement(None, error=describe_error(error), seconds=time.monotonic() - started)
-        text = text[-TEXT_LIMIT:]
-        self._keep(messages, text)
-        return Judgement(None, text, seconds=time.monotonic() - started)
+            seconds = time.monotonic() - started
+        return Judgement(None, self._kept(messages, text, cut_off), seconds=seconds)
 
 
 def share_of(concurrency: int) -> int:

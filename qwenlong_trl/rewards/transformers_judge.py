@@ -9,11 +9,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from .judge import ChatJudge, Judgement, describe_error
+
+
+_LOADING = threading.Lock()
 
 
 class TransformersJudge(ChatJudge):
@@ -27,7 +31,7 @@ class TransformersJudge(ChatJudge):
         batch_size (`int`, *optional*, defaults to `16`):
             Comparisons in one call of the model.
         max_new_tokens (`int`, *optional*, defaults to `256`):
-            Length of the judge's answer. A verdict comes last, so an answer that is cut off has none.
+            Length of the judge's answer. One that is cut off has no verdict, whatever it holds.
         deadline (`float`, *optional*, defaults to `600.0`):
             Seconds that a batch of comparisons may take, loading excluded. What is not answered by then has failed.
         device (`str`, *optional*):
@@ -78,8 +82,11 @@ class TransformersJudge(ChatJudge):
 
     def load(self) -> None:
         """Loads model and tokenizer now rather than with the first batch."""
-        if self._loaded is not None:
-            return
+        with _LOADING:  # two rewards may share a judge
+            if self._loaded is None:
+                self._loaded = self._load()
+
+    def _load(self):
         from accelerate import PartialState
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -90,11 +97,11 @@ class TransformersJudge(ChatJudge):
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         model = AutoModelForCausalLM.from_pretrained(**self._source, dtype=self._dtype)
-        self._loaded = tokenizer, model.eval().to(self.device or PartialState().device)
+        return tokenizer, model.eval().to(self.device or PartialState().device)
 
     async def judge(self, comparisons):
         # Not within the deadline: loading takes as long as it takes, once.
-        self.load()
+        await asyncio.to_thread(self.load)
         return await super().judge(comparisons)
 
     async def _answer(self, batch: list[list[dict[str, str]]], until: float) -> list[Judgement]:
@@ -112,19 +119,19 @@ class TransformersJudge(ChatJudge):
             if time.monotonic() >= until:
                 break
             try:
-                texts, seconds = self._complete(tokenizer, model, [prompts[i] for i in chosen], until)
+                texts, cut_off, seconds = self._complete(tokenizer, model, [prompts[i] for i in chosen], until)
             except Exception as error:  # out of memory, above all; the other batches may fit
                 for i in chosen:
                     answers[i] = Judgement(None, error=describe_error(error))
                 continue
             if time.monotonic() >= until:
                 break  # cut off by `max_time`
-            for i, text in zip(chosen, texts, strict=True):
-                self._keep(batch[i], text)
-                answers[i] = Judgement(None, text, seconds=seconds)
+            for i, text, unfinished in zip(chosen, texts, cut_off, strict=True):
+                answers[i] = Judgement(None, self._kept(batch[i], text, unfinished), seconds=seconds)
         return answers
 
-    def _complete(self, tokenizer, model, prompts: list[str], until: float) -> tuple[list[str], float]:
+    def _complete(self, tokenizer, model, prompts: list[str], until: float) -> tuple[list[str], list[bool], float]:
+        """Answers, whether each was cut off, and the seconds for all of them."""
         import torch
 
         started = time.monotonic()
@@ -137,5 +144,9 @@ class TransformersJudge(ChatJudge):
                 max_time=until - started,
                 pad_token_id=tokenizer.pad_token_id,
             )
-        texts = tokenizer.batch_decode(outputs[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        return texts, time.monotonic() - started
+        outputs = outputs[:, inputs["input_ids"].shape[1] :].cpu()
+        ends = model.generation_config.eos_token_id
+        ends = torch.tensor([] if ends is None else ends, dtype=outputs.dtype)
+        cut_off = (~torch.isin(outputs, ends).any(dim=1)).tolist()
+        texts = tokenizer.batch_decode(outputs, skip_special_tokens=True)
+        return texts, cut_off, time.monotonic() - started

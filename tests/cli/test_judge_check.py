@@ -1,6 +1,7 @@
 """`qwenlong-trl judge-check`, and the judge's options of a training, against a server."""
 
 import json
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from runs_cli import save_records, train
 from tiny import save_tiny
 
 from qwenlong_trl.cli.judge_check import read_pairs
+from qwenlong_trl.cli.judges import try_judge
 from qwenlong_trl.cli.main import main
+from qwenlong_trl.rewards import OpenAIJudge, TransformersJudge
 
 
 PAIRS = Path(__file__).parents[1] / "rewards" / "judge_pairs.jsonl"
@@ -51,6 +54,58 @@ def test_tables_and_output(tmp_path, capsys):
     assert 0 < right < 1 and f"{right:.3f}" in out
     assert "language: zh" in out and "kind: near_miss" in out
     assert "id:" not in out  # a hundred names are no groups
+
+
+def test_whatever_the_pairs_hold_the_judgements_are_written_and_printed(tmp_path, capsys):
+    kinds = ["x [/y]", "[red]", "half \ud83d"]
+    pair = {"question": "Q?", "prediction": "a", "gold": "b", "equivalent": False}
+    data = tmp_path / "pairs.jsonl"
+    data.write_text("".join(json.dumps(pair | {"kind": kind}) + "\n" for kind in kinds))
+    with FaultServer() as server:
+        assert check(server, "--data", data, "--output", tmp_path / "out.jsonl") == 0
+    out = capsys.readouterr().out
+    assert all(f"kind: {kind}" in out for kind in ("x [/y]", "[red]", "half ?"))
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["kind"] for row in rows] == kinds and {row["outcome"] for row in rows} == {"no"}
+
+
+def test_an_output_that_cannot_be_written_at_last_costs_no_table(tmp_path, capsys):
+    def answer(body):
+        (tmp_path / "out.jsonl.part").mkdir(exist_ok=True)
+        return "[[NO]]"
+
+    with FaultServer(answer=answer) as server:
+        assert check(server, "--data", PAIRS, "--output", tmp_path / "out.jsonl") == 1
+    printed = capsys.readouterr()
+    assert "Agreement" in printed.out and "out.jsonl.part" in printed.err
+
+
+@pytest.mark.parametrize(("output", "message"), [("none/out.jsonl", "is no folder to write to"), ("", "is a folder")])
+def test_an_output_that_cannot_be_written_is_refused_at_once(tmp_path, capsys, output, message):
+    with FaultServer() as server:
+        assert check(server, "--data", PAIRS, "--output", tmp_path / output, "--overwrite", "true") == 1
+        assert server.requests == 0
+    assert message in capsys.readouterr().err
+
+
+def test_a_judge_is_tried_without_its_cache(tmp_path):
+    with FaultServer() as server:
+        judge = OpenAIJudge("m", server.base_url, api_key="none", cache=tmp_path / "cache", max_retries=0)
+        for _ in range(2):
+            try_judge(judge)
+        assert server.requests == 2 and judge.cache is not None
+    with pytest.raises(ValueError, match="the judge does not answer"):
+        try_judge(judge)
+    assert judge.cache is not None
+
+
+def test_a_judge_that_takes_long_to_load_is_not_refused(tmp_path, monkeypatch):
+    model = save_tiny(tmp_path / "judge", "{% for m in messages %}{{ m['content'] }} {% endfor %}w3")
+    load = TransformersJudge._load
+    monkeypatch.setattr(TransformersJudge, "_load", lambda self: time.sleep(3) or load(self))
+    judge = TransformersJudge(model, max_new_tokens=2, device="cpu", deadline=2)
+    try_judge(judge)
+    assert judge._loaded is not None
 
 
 def test_failures_are_told(capsys):

@@ -1,8 +1,6 @@
 """A small two-phase run, used by the trainer tests and by the worker that `torchrun` starts."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
@@ -91,13 +89,3 @@ def check_resume_everywhere(folder: Path, settings: dict, lengths=LENGTHS) -> in
         resumed.train(resume_from_checkpoint=str(checkpoint))
         assert_equal_runs(resumed, whole)
     return len(checkpoints) - 1
-
-
-def run_python(arguments: list[str], **variables: str) -> str:
-    """Output of another Python process. One thread each, so that two processes do not compete for the cores."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", **variables}
-    done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=280, env=environment, check=False
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout

@@ -13,9 +13,11 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
+from processes import leave  # noqa: E402
 from runs import SETTINGS, check_resume_everywhere, make_args, make_trainer, parameters  # noqa: E402
 from transformers import TrainerCallback  # noqa: E402
-from transformers.trainer_utils import get_last_checkpoint  # noqa: E402
+
+from qwenlong_trl.checkpoints import newest_complete_checkpoint  # noqa: E402
 
 
 class KillSelf(TrainerCallback):
@@ -29,15 +31,29 @@ class KillSelf(TrainerCallback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def train(folder: Path, kill_at: int | None = None) -> None:
-    """Trains from the last checkpoint in the folder, or from the start."""
+def kill_while_saving(trainer, step: int) -> None:
+    """SIGKILL in the middle of a save, after the model and before the rest."""
+    save = trainer._save_optimizer_and_scheduler
+
+    def cut(folder):
+        if str(folder).endswith(f"checkpoint-{step}"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(folder)
+
+    trainer._save_optimizer_and_scheduler = cut
+
+
+def train(folder: Path, kill_at: int | None = None, kill_at_save: int | None = None) -> None:
+    """Trains from the newest complete checkpoint in the folder, or from the start."""
     trainer = make_trainer(make_args(folder, **SETTINGS["mask_long_windows"]))
     if kill_at is not None:
         trainer.add_callback(KillSelf(kill_at))
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
+    if kill_at_save is not None:
+        kill_while_saving(trainer, kill_at_save)
+    last = newest_complete_checkpoint(folder)
+    print("from", last and Path(last).name, flush=True)
+    trainer.train(resume_from_checkpoint=True if last else None)
     torch.save(parameters(trainer), folder / "final.pt")
-    print("trained from", last and Path(last).name, flush=True)
 
 
 def exit_code(function: Callable[[], None]) -> int:
@@ -70,13 +86,15 @@ def main(mode: str, folder: Path) -> None:
         counts = {}
         for name, save_steps in {"hard_zero": 1, "scored": 2, "mask_long_windows": 1, "resample": 2}.items():
             counts[name] = check_resume_everywhere(folder / name, SETTINGS[name] | {"save_steps": save_steps})
-        print("resumed", counts, flush=True)
+        print("resumed", counts)
+        leave()
     elif mode == "track":
         track(folder)
     else:
         codes = [exit_code(lambda: train(folder / "whole"))]
-        for kill_at in (1, 4, 7, None):  # before the first checkpoint, within a window of each phase, not at all
-            codes.append(exit_code(lambda at=kill_at: train(folder / "killed", at)))
+        # Before the first checkpoint, within a window, within a save, within a window of the second phase, not at all.
+        for kills in ({"kill_at": 1}, {"kill_at": 4}, {"kill_at_save": 6}, {"kill_at": 7}, {}):
+            codes.append(exit_code(lambda kills=kills: train(folder / "killed", **kills)))
         print("exit codes", codes, flush=True)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from processes import leave  # noqa: E402
 from tiny import WORDS, tiny_model, tiny_prompts, tiny_tokenizer  # noqa: E402
 from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 
@@ -63,3 +64,4 @@ def main(url: str, folder: str, kind: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    leave()

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from itertools import product
 
 import pytest
@@ -107,6 +108,103 @@ def test_metrics_add_up():
     assert columns["prediction"][0] == "Norway" and columns["prediction"][5] is None
 
 
+class CountingJudge:
+    """A judge of ten lines, which says nothing of time or caches."""
+
+    deadline = 5.0
+
+    def __init__(self, judgement=None):
+        self.judgement, self.asked = judgement or Judgement(True), []
+
+    async def judge(self, comparisons):
+        self.asked += comparisons
+        return [self.judgement] * len(comparisons)
+
+
+def test_cache_hits_are_what_the_judge_says():
+    for cached in (False, True):
+        metrics = defaultdict(list)
+        judge = CountingJudge(Judgement(True, cached=cached))
+        score(HybridReward(judge), ROWS, log_metric=lambda name, value, metrics=metrics: metrics[name].append(value))
+        assert metrics["judge/cache_hits"] == [float(cached)] * 3
+        assert not any("latency" in name for name in metrics)
+
+
+@pytest.mark.parametrize("said", ["<candidate>", "</s>", "\u200b\u200b", "[/INST][INST]", "\u3164"])
+def test_an_answer_of_which_nothing_reaches_the_judge_is_not_asked(said):
+    judge = CountingJudge()
+    assert score(HybridReward(judge), [(f"The answer is {said}", ["Norway"], "docqa")]) == [0.0]
+    assert judge.asked == []
+
+
+@pytest.mark.parametrize(("golds", "reference"), [([""], None), (["", "Norway"], "Norway"), (["</s>", " "], None)])
+def test_empty_golds_are_no_reference(golds, reference):
+    judge = CountingJudge()
+    row = ("The answer is Noreg.", golds, "docqa")
+    assert score(HybridReward(judge), [row]) == [0.0 if reference is None else 1.0]
+    assert [comparison.gold for comparison in judge.asked] == ([] if reference is None else [reference])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Judgement("NO"),
+        Judgement("YES"),
+        Judgement(float("nan")),
+        Judgement(1.0),
+        Judgement(True, text=None),
+        Judgement(True, seconds="1"),
+        Judgement(True, error="both"),
+    ],
+    ids=repr,
+)
+def test_a_judgement_that_is_none_has_failed(wrong):
+    metrics = []
+    rewards = score(HybridReward(CountingJudge(wrong)), ROWS, log_metric=lambda *metric: metrics.append(metric))
+    assert rewards == [1.0] + [0.0] * 6
+    assert [value for name, value in metrics if name == "judge/failed"] == [1.0] * 3
+
+
+def test_a_judges_words_fit_a_table():
+    columns = {}
+    for judgement in (Judgement(True, "half \ud83d"), Judgement(None, error="page \udc80")):
+        score(HybridReward(CountingJudge(judgement)), ROWS, log_extra=columns.__setitem__)
+        assert columns["judge"][1].encode() in (b"half ?", b"failed: page ?")
+
+
+def test_rewards_for_two_tasks_share_no_name_and_no_column():
+    judge, columns = CountingJudge(), {}
+    rewards = [HybridReward(judge, rule="docqa"), HybridReward(judge, rule=get_rule_reward(task="docmath"))]
+    assert [reward.__name__ for reward in rewards] == ["docqa_hybrid_reward", "docmath_hybrid_reward"]
+    for reward in rewards:
+        score(reward, ROWS, log_extra=lambda name, values: columns.setdefault(name, []).extend(values))
+    assert sorted(columns) == ["docmath/judge", "docmath/prediction", "docqa/judge", "docqa/prediction"]
+    assert {len(values) for values in columns.values()} == {len(ROWS)}
+    assert HybridReward(judge).__name__ == "hybrid_reward"
+
+
+class LoadedLate(CountingJudge):
+    deadline = 0.1
+    loaded = False
+
+    def load(self):
+        time.sleep(0.8)
+        self.loaded = True
+
+    async def judge(self, comparisons):
+        return [Judgement(self.loaded)] * len(comparisons)
+
+
+def test_loading_is_outside_the_deadline():
+    assert score(HybridReward(LoadedLate()), ROWS[:3]) == [1.0] * 3
+
+
+def test_a_judge_that_cannot_be_loaded_has_failed(monkeypatch, caplog):
+    monkeypatch.setattr(LoadedLate, "load", lambda self: 1 / 0)
+    assert score(HybridReward(LoadedLate()), ROWS[:3]) == [1.0, 0.0, 0.0]
+    assert "the first reason: ZeroDivisionError" in caplog.text
+
+
 class BadJudge:
     deadline = 0.3
 
@@ -172,6 +270,11 @@ def test_what_is_missing_is_said():
     ("options", "error", "message"),
     [
         ({"judge": object()}, TypeError, "judge needs `deadline` and an async method `judge`, got object"),
+        (
+            {"judge": ScriptedJudge(deadline=None)},
+            ValueError,
+            "deadline must be a positive number of seconds, got None",
+        ),
         ({"rule": "docqas"}, ValueError, "rule must be 'auto', one of docqa, docmath, multiple_choice"),
         ({"rule": len}, TypeError, "a reward made by get_rule_reward"),
     ],

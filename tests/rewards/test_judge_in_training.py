@@ -1,13 +1,11 @@
 """Trainings of ten steps with a judge whose server misbehaves, on two processes."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from fault_server import FaultServer
+from processes import run_on_two_processes
 
 
 WORKER = str(Path(__file__).with_name("judge_worker.py"))
@@ -21,17 +19,8 @@ def says_yes_to_long_answers(body: dict) -> str:
 @pytest.mark.parametrize(("kind", "fault"), [("stock", "close_mid_answer"), ("phased", "500"), ("phased", "hang")])
 def test_ten_steps_on_two_processes(tmp_path, kind, fault):
     """It finishes, and its metrics add up: over outcomes, over rule and judge, and over both processes."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     with FaultServer(answer=says_yes_to_long_answers, fault=fault, fault_share=0.2) as server:
-        command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", WORKER]
-        done = subprocess.run(
-            [sys.executable, *command, server.base_url, str(tmp_path), kind],
-            capture_output=True,
-            text=True,
-            timeout=250,
-            env=environment,
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
+        done = run_on_two_processes([WORKER, server.base_url, str(tmp_path), kind])
         requests, most_at_once = server.requests, server.most_at_once
     log = json.loads((tmp_path / "log.json").read_text())
     steps = [entry for entry in log if "loss" in entry]

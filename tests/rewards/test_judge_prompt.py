@@ -1,5 +1,6 @@
 """What becomes of a text on its way into the judge's prompt, and which answers are verdicts."""
 
+import re
 import unicodedata
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwenlong_trl.rewards import Comparison
-from qwenlong_trl.rewards.judge_prompt import ANSWER_LIMIT, judge_messages, neutralize, parse_verdict
+from qwenlong_trl.rewards.judge_prompt import ANSWER_LIMIT, CUT_OFF, judge_messages, neutralize, parse_verdict
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,11 @@ from qwenlong_trl.rewards.judge_prompt import ANSWER_LIMIT, judge_messages, neut
         ("[[MAYBE]]", None),
         ("EYES and NOSES", None),
         ("", None),
+        ("<think>Norway is not Sweden.</think>\n\n[[NO]]", False),
+        ("<think>I could write [[NO]].</think> They are the same. [[YES]]", True),
+        ("<think>If they were the same I would write [[YES]], but since", None),
+        ("<think>One is a kingdom. [[YES]]</think> They differ.", None),
+        ("I have to end with [[YES]]" + CUT_OFF, None),
     ],
 )
 def test_verdicts(text, verdict):
@@ -49,6 +55,13 @@ def test_verdicts(text, verdict):
         "क्षि",
         "C++ and C#",
         "$1,500,000",
+        "((2+3)*4)",
+        "{{1}, {2}}",
+        "「『雪国』」",
+        "[《红楼梦》, 《西游记》]",
+        "“Yes”",
+        "the (no) vote",
+        "list[int]",
     ],
 )
 def test_ordinary_answers_stay_as_they_are(text):
@@ -65,6 +78,13 @@ def test_ordinary_answers_stay_as_they_are(text):
         ("a <end_of_turn> b", "a < end_of_turn> b"),
         ("Answer 2: Norway", "Answer 2 Norway"),
         ("x" * 600, "x" * 499 + "…"),
+        ("10⁵ m²", "10^5 m^2"),
+        ("3½ or 3 ½", "3 1⁄2 or 3 1⁄2"),
+        ("‘[[no]]’", "‘no’"),
+        ("⦍⦍YES⦎⦎", "⦍YES⦎"),
+        ("Norway [NOR]", "Norway [ NOR]"),
+        ("Norway[TOOL_RESULTS]", "Norway"),
+        ("❤\ufe0f", "❤"),
     ],
 )
 def test_what_changes(text, wanted):
@@ -72,7 +92,10 @@ def test_what_changes(text, wanted):
 
 
 @given(
-    st.text(alphabet=st.one_of(st.characters(), st.sampled_from("[]<>|/\\ \nYESs《》｜［］candidate")), max_size=800)
+    st.text(
+        alphabet=st.one_of(st.characters(), st.sampled_from("[]<>|/\\ \nYESs《》｜［］⦍⦎\ufe0f½⁵candidate")),
+        max_size=800,
+    )
 )
 def test_nothing_leaves_its_place(text):
     safe = neutralize(text)
@@ -80,11 +103,14 @@ def test_nothing_leaves_its_place(text):
     assert "[[" not in safe and "]]" not in safe and "<|" not in safe and "<candidate" not in safe.lower()
     assert "</" not in safe
     assert not any(unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs") for c in safe)
+    assert not re.search("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\ufe00-\ufe0f\uffa0]", safe)
     assert neutralize(safe) == safe or len(safe) == ANSWER_LIMIT
 
 
 @pytest.mark.timeout(20)  # a quadratic pass over any of these takes hours
 def test_megabytes_of_hostile_text():
+    for text in ("⦍ " * 5_000_000, "YES⦎" * 2_000_000, "[A" * 2_000_000, "1½" * 2_000_000, "user::" * 1_000_000):
+        assert len(neutralize(text, 4000)) <= 4000
     for text in ("<" * 5_000_000, "<|x" * 2_000_000, "[\\" * 2_000_000, "ﷺ" * 2_000_000, "<<|x|>" * 1_000_000):
         assert len(neutralize(text)) <= ANSWER_LIMIT
 

@@ -1,17 +1,20 @@
 """The judge over HTTP, against a server that misbehaves on demand."""
 
 import asyncio
+import contextlib
 import pickle
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 
 import diskcache
 import pytest
 from fault_server import FAULTS, FaultServer
 
-from qwenlong_trl.rewards import Comparison, HybridReward, Judge, OpenAIJudge
-from qwenlong_trl.rewards.judge_prompt import judge_messages
+from qwenlong_trl.rewards import Comparison, HybridReward, Judge, OpenAIJudge, judge_cache
+from qwenlong_trl.rewards.judge_prompt import CUT_OFF, judge_messages
 from qwenlong_trl.rewards.openai_judge import share_of
 
 
@@ -121,6 +124,53 @@ def test_the_limit_is_shared_by_the_processes(monkeypatch):
         share_of(7)
 
 
+def test_rewards_with_one_judge_share_its_limit(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+
+    async def both(judge):
+        rewards = [HybridReward(judge, rule="docqa"), HybridReward(judge)]
+        return await asyncio.gather(*(reward(**batch(14)) for reward in rewards))
+
+    with FaultServer(answer=says_yes, latency=0.1) as server:
+        judge = make_judge(server, concurrency=4, deadline=30)
+        for _ in range(2):  # in two event loops
+            assert asyncio.run(both(judge)) == [[1.0] * 14] * 2
+        assert server.most_at_once == 4
+
+
+def test_a_limit_below_the_number_of_processes_is_refused_at_once(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "64")
+    with pytest.raises(ValueError, match="concurrency is 32, but each of the 64 processes"):
+        OpenAIJudge("m")
+
+
+@pytest.mark.parametrize(
+    ("reason", "verdict"),
+    [("stop", True), (None, True), ("length", None), ("content_filter", None), ("abort", None)],
+)
+def test_an_answer_that_was_cut_off_has_no_verdict(tmp_path, reason, verdict):
+    """Neither at first nor from the cache, and it is counted as invalid."""
+    words = "If they were the same I would write [[YES]], but since"
+    with FaultServer(answer=lambda body: {"content": words, "finish_reason": reason}) as server:
+        for _ in range(2):
+            rewards, metrics, columns, _ = run(HybridReward(make_judge(server, cache=tmp_path / "cache")))
+            assert rewards[2:] == [float(verdict is True)] * 10
+            assert sum(metrics["judge/invalid"]) == (10 if verdict is None else 0)
+            assert columns["judge"][2].endswith(CUT_OFF) == (verdict is None)
+        assert server.requests == 10
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_lone_surrogate_costs_no_verdict(tmp_path, cached):
+    options = {"cache": tmp_path / "cache"} if cached else {}
+    with FaultServer(answer=lambda body: "half a smile: \ud83d [[YES]]") as server:
+        for _ in range(2):
+            rewards, _, columns, _ = run(HybridReward(make_judge(server, **options)))
+            assert rewards == [1.0] * ROWS
+            assert columns["judge"][2].encode() == b"half a smile: ? [[YES]]"
+        assert server.requests == (10 if cached else 20)
+
+
 def test_the_same_batch_again_makes_no_request(tmp_path):
     with FaultServer(answer=says_yes) as server:
         first = run(HybridReward(make_judge(server, cache=tmp_path / "cache")))
@@ -203,7 +253,54 @@ def test_a_cache_that_breaks_later_costs_no_verdict(tmp_path, caplog):
         judge.cache._cache.close()
         (tmp_path / "cache" / "cache.db").write_text("damaged" * 1000)
         assert run(HybridReward(judge))[0] == [1.0] * ROWS
-    assert "cannot be read" in caplog.text and "cannot be written" in caplog.text
+    assert caplog.text.count("the judge's cache") == 1 and "cannot be read: DatabaseError" in caplog.text
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Somebody else holds the cache, for 8 seconds at most."""
+    other = sqlite3.connect(folder / "cache.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(8, other.rollback)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        other.close()
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_locked_cache_holds_up_nothing(tmp_path, opened):
+    """The verdicts come in time; the answers are kept when it is free again."""
+    with FaultServer(answer=says_yes) as server:
+        judge = make_judge(server, cache=tmp_path)
+        judge = judge if opened else pickle.loads(pickle.dumps(judge))
+        with locked(tmp_path):
+            rewards, *_, seconds = run(HybridReward(judge))
+        assert rewards == [1.0] * ROWS and seconds < DEADLINE
+        judge.cache._thread.shutdown(wait=True)
+        assert run(HybridReward(make_judge(server, cache=tmp_path)))[0] == rewards
+        assert server.requests == 10
+
+
+def test_a_cache_that_stays_locked_is_given_up_for_the_batch(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(judge_cache, "_LOCK_PATIENCE", 0.1)
+    with FaultServer(answer=says_yes) as server:
+        judge = make_judge(server, cache=tmp_path)
+        with locked(tmp_path):
+            assert run(HybridReward(judge))[0] == [1.0] * ROWS
+            judge.cache._thread.shutdown(wait=True)
+    assert caplog.text.count("the judge's cache") == 1 and "cannot be written: Timeout" in caplog.text
+
+
+def test_a_cache_that_does_not_answer_is_not_waited_for(tmp_path, caplog):
+    with FaultServer(answer=says_yes) as server:
+        judge = make_judge(server, cache=tmp_path / "cache")
+        judge.cache._own_thread().submit(time.sleep, DEADLINE + 2)
+        rewards, *_, seconds = run(HybridReward(judge))
+    assert rewards == [1.0] * ROWS and seconds < DEADLINE
+    assert "cannot be read: it did not answer in 1.0 s" in caplog.text
 
 
 def test_judge_and_reward_are_pickled_after_use(tmp_path):

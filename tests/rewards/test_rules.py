@@ -111,3 +111,21 @@ def test_bad_docmath_arguments():
     for tolerance in (-0.1, 1, float("nan")):
         with pytest.raises(ValueError, match="relative_tolerance"):
             score_docmath("1", "1", relative_tolerance=tolerance)
+
+
+@pytest.mark.parametrize("said", ["3 1/2", "3 ½", "3½", "3 1⁄2", "**3 1/2**"])
+def test_a_mixed_number_is_the_sum_of_its_parts(said):
+    assert [score_docmath(f"the answer is {said}", gold).score for gold in ("3.5", "3½", "3", "15.5")] == [1, 1, 0, 0]
+
+
+def test_a_fraction_in_one_character_is_not_joined_to_the_digit_before():
+    for said, gold, right in (("1½", "11/2", 0), ("1½", "1 1/2", 1), ("1½", "1½", 1), ("2¾", "23/4", 0)):
+        assert score_docqa(f"the answer is {said}", gold).score == right
+        assert score_docqa(f"the answer is {gold}", said).score == right
+
+
+def test_fractions_leave_the_official_verdicts_alone():
+    """There the first digits after the marker are the number, whatever follows them."""
+    for said in ("3 1/2", "3½"):
+        score = score_docmath(f"</think>the answer is {said}", "the answer is 3", mode="l1_compat")
+        assert (score.score, score.prediction) == (1.0, "3")

@@ -9,6 +9,7 @@ import torch
 from tiny import save_tiny
 
 from qwenlong_trl.rewards import Comparison, TransformersJudge
+from qwenlong_trl.rewards.judge_prompt import CUT_OFF
 
 
 COMPARISONS = [Comparison("Q?", "w5 " * n, "w7") for n in (1, 30, 2, 60, 3)]
@@ -35,6 +36,22 @@ def test_answers_without_a_verdict_are_invalid_and_no_failures(folder):
     judgements = asyncio.run(TransformersJudge(folder, max_new_tokens=3, device="cpu").judge(COMPARISONS))
     assert [(j.verdict, j.error) for j in judgements] == [(None, None)] * 5
     assert all(judgement.seconds > 0 for judgement in judgements)
+
+
+def test_an_answer_that_does_not_end_was_cut_off(folder, tmp_path):
+    judge = TransformersJudge(folder, max_new_tokens=3, device="cpu", cache=tmp_path / "cache")
+    first = texts(judge)
+    assert all(text.endswith(CUT_OFF) and len(text.removesuffix(CUT_OFF).split()) == 3 for text in first)
+    assert texts(judge) == first  # now from the cache
+    # The last word of the first answer now ends an answer, and nothing else changes.
+    last = first[0].removesuffix(CUT_OFF).split()[-1]
+    tokenizer, model = judge._loaded
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(last)]
+    judge.cache = None
+    again = texts(judge)
+    assert not again[0].endswith(CUT_OFF)
+    for before, after in zip(first, again, strict=True):
+        assert after.endswith(CUT_OFF) == (last not in before.split())
 
 
 def test_the_model_is_asked_once(folder, tmp_path):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
 from datasets import Dataset  # noqa: E402
+from processes import leave  # noqa: E402
 from tiny import tiny_model, tiny_tokenizer  # noqa: E402
 from trl import SFTTrainer  # noqa: E402
 
@@ -96,4 +97,5 @@ if __name__ == "__main__":
             gradient_accumulation_steps=accumulation,
         )
         assert_same_step(step, by_hand())
-    print("equal on two processes", flush=True)
+    print("equal on two processes")
+    leave()

@@ -1,12 +1,10 @@
 """The mean over examples against Eq. 11 by hand: micro-batches, accumulation, processes, packing; long rows."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from processes import run_on_two_processes
 from sft_runs import EQUAL, UNEQUAL, assert_same_step, by_hand, make_args, make_trainer, one_step, rows
 from tiny import tiny_tokenizer
 from trl import SFTConfig
@@ -46,10 +44,7 @@ def test_without_padding(tmp_path, size):
 
 def test_two_processes(tmp_path):
     worker = str(Path(__file__).parent / "sft_runs.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", worker]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, timeout=200, env=environment)
-    assert done.returncode == 0, done.stderr[-4000:]
+    done = run_on_two_processes([worker, str(tmp_path)])
     assert done.stdout.count("equal on two processes") == 2
 
 
@@ -75,19 +70,10 @@ def test_evaluation_loss(tmp_path, size):
     assert trainer.evaluate()["eval_loss"] == pytest.approx(by_hand()[0], abs=2e-5)
 
 
-def test_long_rows_are_dropped_and_counted(tmp_path, caplog):
+def test_long_rows_are_dropped_and_counted(tmp_path, transformers_log):
     # UNEQUAL has rows of 5, 24, 8, 33, 14, 12, 10 and 24 tokens, the end of the completion included.
-    import logging
-
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.enable_propagation()
-    try:
-        with caplog.at_level(logging.WARNING):
-            trainer = make_trainer(make_args(tmp_path, max_length=23))
-    finally:
-        transformers_logging.disable_propagation()
-    assert "3 of 8 rows of the train dataset have more than 23 tokens" in caplog.text
+    trainer = make_trainer(make_args(tmp_path, max_length=23))
+    assert "3 of 8 rows of the train dataset have more than 23 tokens" in transformers_log.text
     assert [len(ids) for ids in trainer.train_dataset["input_ids"]] == [5, 8, 14, 12, 10]
 
 

@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 
 
 # Scripts without spaces between words, or (Hangul) with particles glued to them: Thai to Myanmar, Hangul, kana, Han.
-_UNSPACED = re.compile(
+UNSPACED_SCRIPT = re.compile(
     "[\u0e00-\u109f\u1100-\u11ff\u1780-\u17ff\u3040-\u318f\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U000323af]"
 )
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _NOT_WORD = re.compile(r"[\W_]+")
+_UNSPACED_RUN = re.compile(f"{UNSPACED_SCRIPT.pattern}+")
 
 
 class ContextBudgetError(ValueError):
@@ -48,9 +49,12 @@ class ContextBudgetError(ValueError):
 def normalize_text(text: str) -> str:
     """Case-folded NFKC words, one space apart: what "contains an answer" and "the same document" are decided on.
 
-    Punctuation separates words and thousands separators vanish, so `"1,250 men"` gives `"1250 men"`.
+    Punctuation separates words, and so does a change to or from a script without spaces between words: a number in
+    Chinese text is a word. Thousands separators vanish, so `"1,250 men"` gives `"1250 men"`.
     """
     text = _THOUSANDS.sub("", unicodedata.normalize("NFKC", text).casefold())
+    if not text.isascii():
+        text = _UNSPACED_RUN.sub(r" \g<0> ", text)
     return _NOT_WORD.sub(" ", text).strip()
 
 
@@ -107,16 +111,17 @@ class DocumentPool:
         self._tokens.update(zip(new, count_tokens(new, self.tokenizer), strict=True))
         return np.array([self._tokens[document] for document in documents], dtype=np.int64)
 
-    def eligible(self, example: LongContextExample) -> np.ndarray:
+    def eligible(self, example: LongContextExample, exclude: Iterable[Document] = ()) -> np.ndarray:
         """`bool[len(pool)]`: which documents may be distractors of `example`.
 
-        Left out are the example's own documents (same normalised text) and documents whose title or text contains one
-        of its answers. Containment is on the words of [`normalize_text`], so "art" is not in "party"; answers in
-        scripts without spaces between words (Chinese, Japanese, Korean, Thai, ...) are looked for anywhere, spaces
-        ignored. The one-letter answer of a multiple-choice record is the label of an option and is not looked for.
+        Left out are the example's own documents and those of `exclude` (same normalised text), and documents whose
+        title or text contains one of its answers. Containment is on the words of [`normalize_text`], so "art" is not
+        in "party"; answers in scripts without spaces between words (Chinese, Japanese, Korean, Thai, ...) are looked
+        for anywhere, spaces ignored. The one-letter answer of a multiple-choice record is the label of an option and
+        is not looked for.
         """
         mask = np.ones(len(self), dtype=bool)
-        for document in example.documents:
+        for document in (*example.documents, *exclude):
             index = self._index_of_text.get(normalize_text(document.text))
             if index is not None:
                 mask[index] = False
@@ -133,7 +138,7 @@ class DocumentPool:
         if not words:  # nothing but signs, such as "%"
             sign = answer.strip()
             return [i for i, document in enumerate(self.documents) if sign in f"{document.title}\n{document.text}"]
-        if _UNSPACED.search(words):
+        if UNSPACED_SCRIPT.search(words):
             compact = words.replace(" ", "")
             return [i for i, text in enumerate(self._normalized) if compact in text.replace(" ", "")]
         rarest = min((self._postings.get(word, []) for word in words.split(" ")), key=len)
@@ -148,6 +153,7 @@ def compose(
     seed: int = 0,
     depth: float | None = None,
     allow_short: bool = False,
+    exclude: Iterable[Document] = (),
 ) -> LongContextExample:
     """The record with distractors from `pool` added until no further one fits into `target_tokens`.
 
@@ -169,6 +175,8 @@ def compose(
             all others is before them (rounded to a document). By default all documents are shuffled.
         allow_short (`bool`, *optional*, defaults to `False`):
             Return a shorter context where the whole pool does not fill the budget.
+        exclude (`Iterable[Document]`, *optional*, defaults to `()`):
+            Documents not to draw from the pool either: those that a shortened record had before, for example.
 
     Raises:
         [`ContextBudgetError`]: The record alone is over the budget, or the pool is too small for it.
@@ -186,7 +194,7 @@ def compose(
         )
     rng = _rng(seed, example)
 
-    candidates = rng.permutation(np.flatnonzero(pool.eligible(example)))
+    candidates = rng.permutation(np.flatnonzero(pool.eligible(example, exclude)))
     eligible, chosen = len(candidates), []
     while len(candidates) > 0:
         total = np.cumsum(pool.tokens[candidates])

@@ -42,9 +42,9 @@ class CurriculumCallback(TrainerCallback):
         if not plan.is_window_boundary(step):
             control.should_save = False
         elif args.save_strategy == SaveStrategy.STEPS and state.save_steps:
-            # A save that was due at any step of the window that has just ended.
+            # A save that was due at any step since the last end of a window, the only places where one can be.
             due = step // state.save_steps * state.save_steps
-            control.should_save = control.should_save or due > step - plan.steps_per_window
+            control.should_save = control.should_save or due > step - plan.steps_between_boundaries
         if step in plan.phase_ends:
             control.should_log = True
             control.should_evaluate = control.should_evaluate or args.eval_strategy != "no"

@@ -63,7 +63,9 @@ class PhasedGRPOConfig(GRPOConfig):
         dynamic_sampling (`str`, *optional*, defaults to `"off"`):
             What happens to groups whose accuracies are all equal. `"mask"`: they leave the loss and its normaliser.
             `"resample"`: other prompts of the phase replace them for up to `max_resample_rounds`; groups that could
-            not be replaced are masked and counted. Decided on the accuracy, never on a shaped reward.
+            not be replaced are masked and counted. Decided on the accuracy, never on a shaped reward. Not with
+            `loss_type="bnpo"`. The entropy bonus of TRL (`entropy_coef`) is a mean per micro-batch, and zero in one
+            whose groups are all masked, so that it weakens with the share of such micro-batches.
         max_resample_rounds (`int`, *optional*, defaults to `9`):
             Further rounds of generation for one window (the official script allows 10 in all).
 
@@ -74,8 +76,9 @@ class PhasedGRPOConfig(GRPOConfig):
             Name of the reward function whose raw values are the accuracy in [0, 1] used for difficulty, dynamic
             sampling and metrics. Defaults to the first one, so put length penalties and the like after it.
         log_kl_to_start (`bool`, *optional*, defaults to `False`):
-            Log the KL divergence from the starting policy, also at `beta=0`. Keeps a copy of the starting model (none
-            with PEFT, where the adapter is switched off) and costs two forward passes per generation.
+            Log the KL divergence from the starting policy, also at `beta=0`. Keeps a copy of the starting model (with
+            PEFT of the adapter alone, and none of a new LoRA, which is switched off instead) and costs two forward
+            passes per generation.
     """
 
     # `list` alone: the argument parser cannot build a list of dataclasses; `parse_phases` reads what it is given.
@@ -160,6 +163,19 @@ class PhasedGRPOConfig(GRPOConfig):
                     f"micro-steps, not a multiple of the {self.micro_steps_per_window} of a generation window "
                     "(steps_per_generation * num_iterations), so a window would straddle two phases. Use a multiple "
                     f"of {self.steps_per_window_multiple} steps."
+                )
+        if self.sync_ref_model:
+            raise ValueError(
+                "sync_ref_model=True is not exact on resume: the reference model moves during the run, but is no part "
+                "of a checkpoint. Leave it False; the reference is then the model that training starts with."
+            )
+        if self.dynamic_sampling != "off":
+            bnpo = [phase.name for phase in self.phases if (phase.loss_type or self.loss_type) == "bnpo"]
+            if bnpo:
+                raise ValueError(
+                    f"dynamic_sampling='{self.dynamic_sampling}' cannot go with loss_type='bnpo' ({', '.join(bnpo)}): "
+                    "each micro-batch is divided by its own tokens and then by their number, so groups without signal "
+                    "would stay in the normaliser. Use 'dapo', which divides by the tokens of the whole batch."
                 )
         if self.dynamic_sampling == "resample":
             if self.scale_rewards == "batch" or any(p.scale_rewards == "batch" for p in self.phases):

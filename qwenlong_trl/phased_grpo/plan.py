@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
@@ -43,13 +44,13 @@ class PhasePlan:
         return sum(self.steps) * self.accumulation // self.window
 
     @property
-    def steps_per_window(self) -> int:
-        """Optimizer steps of one window; 1 where a step holds several windows."""
-        return max(1, self.window // self.accumulation)
+    def steps_between_boundaries(self) -> int:
+        """The smallest number of optimizer steps that fills whole windows."""
+        return math.lcm(self.window, self.accumulation) // self.accumulation
 
     def is_window_boundary(self, step: int) -> bool:
         """Whether a window ends exactly when `step` steps are done."""
-        return step * self.accumulation % self.window == 0
+        return step % self.steps_between_boundaries == 0
 
     def phase_at_step(self, step: int) -> tuple[int, int]:
         """Phase index, and steps done within it, when `step` steps are done; the last phase keeps later ones."""

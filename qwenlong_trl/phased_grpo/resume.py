@@ -1,26 +1,29 @@
 """What a checkpoint remembers of the curriculum, and the refusal to resume something else.
 
-One file, `curriculum_state.json`, beside the trainer's own: the signature of the run, the difficulty of every prompt,
-and which prompts were carried into which phase.
+One file, `curriculum_state.json`, beside the trainer's own: the signature of the run, how many processes wrote the
+checkpoint, the difficulty of every prompt, and which prompts were carried into which phase.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints import newest_complete_checkpoint
 from .config import PhasedGRPOConfig
 from .curriculum import Curriculum, CurriculumMismatchError
 
 
 STATE_FILE = "curriculum_state.json"
 
-# Settings that decide which prompts a window holds. The number of processes is not among them.
+# Settings that decide which prompts a window holds, how they are answered and rewarded, and what a step does. How many
+# processes share the work is not among them, nor is what only costs time or memory.
 _SIGNED = (
+    # the curriculum
     "phase_lr_schedule",
     "retrospective",
     "retrospective_ratio",
@@ -29,6 +32,7 @@ _SIGNED = (
     "dynamic_sampling",
     "max_resample_rounds",
     "accuracy_reward",
+    # windows
     "seed",
     "shuffle_dataset",
     "num_generations",
@@ -36,16 +40,54 @@ _SIGNED = (
     "generation_batch_size",
     "steps_per_generation",
     "gradient_accumulation_steps",
+    # completions
+    "max_completion_length",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "generation_kwargs",
+    "chat_template_kwargs",
+    # rewards and advantages
+    "reward_weights",
+    "scale_rewards",
+    "multi_objective_aggregation",
+    # the loss
+    "loss_type",
+    "epsilon",
+    "epsilon_high",
+    "delta",
+    "beta",
+    "use_bias_correction_kl",
+    "importance_sampling_level",
+    "mask_truncated_completions",
+    "off_policy_mask_threshold",
+    "top_entropy_quantile",
+    "entropy_coef",
+    "use_adaptive_entropy",
+    # the optimizer
+    "learning_rate",
+    "lr_scheduler_type",
+    "lr_scheduler_kwargs",
+    "warmup_steps",
+    "max_grad_norm",
 )
 
 
-def run_signature(args: PhasedGRPOConfig, rows: int, data_hash: str) -> dict[str, Any]:
-    """Everything that must be equal for a resumed run to equal the undisturbed one, as flat JSON values."""
+def run_signature(
+    args: PhasedGRPOConfig, data_hashes: Mapping[str, str], rows: int, reward_names: Sequence[str]
+) -> dict[str, Any]:
+    """
+    What has to be equal for a resumed run to equal the undisturbed one, as flat JSON values: plan, data, settings,
+    versions. Of the reward functions it is the names, and of the model nothing: both are in the hands of the caller.
+    """
     signature: dict[str, Any] = {f"phases[{k}]": phase.settings() for k, phase in enumerate(args.phases)}
     signature |= {name: getattr(args, name) for name in _SIGNED}
-    signature |= {"dataset rows": rows, "dataset sha256": data_hash}
+    signature |= {"reward functions": list(reward_names), "dataset rows": rows}
+    signature |= {f"dataset sha256 of {column}": digest for column, digest in data_hashes.items()}
     signature |= {f"{package} version": version(package) for package in ("qwenlong-trl", "trl")}
-    return json.loads(json.dumps(signature))
+    return json.loads(json.dumps(signature, default=str))
 
 
 def check_signature(saved: Mapping[str, Any], current: Mapping[str, Any], where: str) -> None:
@@ -75,11 +117,25 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(temporary, path)
 
 
-def save_curriculum(folder: str | Path, curriculum: Curriculum, signature: Mapping[str, Any]) -> None:
-    write_json(Path(folder) / STATE_FILE, {"signature": dict(signature), **curriculum.state_dict()})
+def checkpoint_to_resume(output_dir: str | Path) -> str:
+    """The newest complete checkpoint; `ValueError` if there is none, as [`~transformers.Trainer`] has it."""
+    checkpoint = newest_complete_checkpoint(output_dir)
+    if checkpoint is None:
+        raise ValueError(
+            f"resume_from_checkpoint=True, but {output_dir} has no complete checkpoint. Give the folder of one, or "
+            "leave resume_from_checkpoint out to start anew."
+        )
+    return checkpoint
+
+
+def save_curriculum(folder: str | Path, curriculum: Curriculum, signature: Mapping[str, Any], processes: int) -> None:
+    """Writes our part of a checkpoint that `processes` processes write."""
+    state = {"signature": dict(signature), "processes": processes, **curriculum.state_dict()}
+    write_json(Path(folder) / STATE_FILE, state)
 
 
 def load_curriculum(folder: str | Path, curriculum: Curriculum, signature: Mapping[str, Any]) -> None:
+    """Reads our part of a checkpoint; raises [`CurriculumMismatchError`] if it is of another run or not there."""
     path = Path(folder) / STATE_FILE
     if not path.is_file():
         raise CurriculumMismatchError(

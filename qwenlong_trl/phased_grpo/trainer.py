@@ -33,11 +33,12 @@ from .callback import CurriculumCallback
 from .config import PhasedGRPOConfig
 from .curriculum import Difficulty
 from .dynamic_sampling import fill_dead_groups, live_groups, loss_tokens, mask_rows
-from .lengths import build_curriculum, dataset_hash
+from .lengths import build_curriculum, dataset_hashes
+from .masked_loss import masked_loss
 from .metrics import window_metrics
 from .phase import LIVE_ATTRIBUTES
 from .plan import PhasePlan
-from .resume import load_curriculum, run_signature, save_curriculum, write_json
+from .resume import checkpoint_to_resume, load_curriculum, run_signature, save_curriculum, write_json
 from .rollouts import Rollouts
 from .sampler import WindowClock, reserve_rows, window_rows
 from .schedule import phased_lr_lambda
@@ -67,7 +68,7 @@ class PhasedGRPOTrainer(GRPOTrainer):
 
     Raises:
         `ValueError`: before a model is loaded, if a phase has fewer prompts than one generation batch needs.
-        [`CurriculumMismatchError`]: on resume, if the checkpoint belongs to another plan, data set or version.
+        [`CurriculumMismatchError`]: on resume, if the checkpoint has another plan, data set, setting or version.
     """
 
     _tag_names = ["trl", "grpo", "qwenlong-trl", "phased-grpo"]
@@ -106,8 +107,7 @@ class PhasedGRPOTrainer(GRPOTrainer):
             )
         self.plan = PhasePlan.of(args)
         self.curriculum = build_curriculum(args, train_dataset, processing_class)
-        data_hash = dataset_hash(train_dataset, self.curriculum.ids, self.curriculum.lengths)
-        self._signature = run_signature(args, len(train_dataset), data_hash)
+        hashes = dataset_hashes(train_dataset, self.curriculum.ids, self.curriculum.lengths)
         self._rollouts: Rollouts | None = None
         self._scoring: dict[str, Difficulty] | None = None
 
@@ -120,6 +120,7 @@ class PhasedGRPOTrainer(GRPOTrainer):
             processing_class=processing_class,
             **kwargs,
         )
+        self._signature = run_signature(args, hashes, len(train_dataset), self.reward_func_names)
         name = args.accuracy_reward or self.reward_func_names[0]
         if name not in self.reward_func_names:
             raise ValueError(f"accuracy_reward={name!r} is none of the reward functions {self.reward_func_names}")
@@ -130,11 +131,13 @@ class PhasedGRPOTrainer(GRPOTrainer):
 
     # ---- set-up -----------------------------------------------------------------------------------------------------
 
-    def train(self, *args, **kwargs):
+    def train(self, resume_from_checkpoint=None, *args, **kwargs):
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = checkpoint_to_resume(self.args.output_dir)
         # No completions and no statistics of an earlier `train()` on this object survive.
         self._step, self._buffered_inputs = 0, None
         self.curriculum.reset()
-        return super().train(*args, **kwargs)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
 
     # The loader only counts windows: their prompts are chosen when they are generated, see `sampler.py`.
     def get_train_dataloader(self):
@@ -296,13 +299,8 @@ class PhasedGRPOTrainer(GRPOTrainer):
         return output
 
     def _compute_loss(self, model, inputs):
-        # Where a loss averages over rows, `mask_rows` scales the advantages up; the KL term must follow.
-        beta = self.beta
-        self.beta = beta * inputs.get("kl_scale", 1.0)
-        try:
+        with masked_loss(self, inputs):
             return super()._compute_loss(model, inputs)
-        finally:
-            self.beta = beta
 
     # ---- metrics ----------------------------------------------------------------------------------------------------
 
@@ -338,7 +336,7 @@ class PhasedGRPOTrainer(GRPOTrainer):
         # First our file, then the rest: `super()` also pushes the folder and deletes old ones.
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{step}"
-            save_curriculum(folder, self.curriculum, self._signature)
+            save_curriculum(folder, self.curriculum, self._signature, self.args.world_size)
         super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint):

@@ -11,8 +11,8 @@ import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
 
+from ..checkpoints import newest_complete_checkpoint
 from ..data import prompt_dataset, read_records, sft_view, write_records
 from ..phased_grpo import Phase, PhasedGRPOConfig, PhasedGRPOTrainer
 from ..rewards import rule_reward, score_docqa
@@ -56,7 +56,9 @@ class QuietProgress(ProgressCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if logs and "reward" in logs:
             self.seconds[state.global_step] = time.perf_counter() - self.started
-            self.training_bar.set_postfix(reward=f"{logs['reward']:.2f}", entropy=f"{logs['entropy']:.2f}")
+            # A step all of whose groups are masked has no entropy.
+            shown = {name: f"{logs[name]:.2f}" for name in ("reward", "entropy") if logs.get(name) is not None}
+            self.training_bar.set_postfix(shown)
 
 
 def make_data(folder: Path, plan: Plan) -> dict[str, Any]:
@@ -152,7 +154,7 @@ def reinforce(folder: Path, root: Path, plan: Plan, single_stage: bool = False) 
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(progress)
     checkpoints = folder / "checkpoints"
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None)
+    trainer.train(resume_from_checkpoint=newest_complete_checkpoint(checkpoints))
     trainer.save_model(str(folder))
     tokenizer.save_pretrained(folder)
     curriculum = trainer.curriculum

@@ -5,6 +5,7 @@ for and what to change in our code.
 """
 
 import inspect
+import math
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import use_adapter
 
+from qwenlong_trl.phased_grpo.masked_loss import forget_last
 from qwenlong_trl.phased_grpo.phase import _CHOICES, LIVE_ATTRIBUTES
 
 
@@ -39,6 +41,29 @@ def test_num_items_in_batch_normalises_the_window(loss, trained):
     assert items == whole["completion_mask"].sum()
     assert loss({"num_items_in_batch": items / 2}, loss_type="dapo") == pytest.approx(2 * loss(loss_type="dapo"))
     assert loss({"num_items_in_batch": items / 2}, loss_type="grpo") == loss(loss_type="grpo")
+
+
+@pytest.mark.parametrize("loss_type", _CHOICES["loss_type"])
+def test_metrics_of_a_micro_batch(loss, trained, loss_type):
+    """Where no token is left, means over a micro-batch are 0 (a ratio of 1); `masked_loss` makes this value NaN.
+
+    If a mean is NaN by itself now: drop it from `_MEANS`. If the names changed, or another is 0: follow them there.
+    """
+    nothing = torch.zeros_like(loss.batch["completion_mask"])
+    trained._metrics["train"].clear()
+    loss({"tool_mask": nothing}, loss_type=loss_type, beta=0.1)
+    means = dict(trained._metrics["train"])
+    ratios = [name for name in means if name.startswith("clip_ratio/")]
+    assert set(means) == {"entropy", "kl", *ratios} | set(means) & {"cispo_clip_ratio", "vespo/phi_seq_mean"}
+    assert len(means) > 2 or loss_type == "sapo"
+    for name, values in means.items():
+        if name in ("clip_ratio/low_min", "clip_ratio/high_max"):
+            assert math.isnan(values[0])
+        else:
+            assert values == [1.0 if name == "vespo/phi_seq_mean" else 0.0], name
+    forget_last(means)
+    assert all(math.isnan(values[-1]) for values in means.values())
+    trained._metrics["train"].clear()
 
 
 def test_beta_is_read_with_every_loss(loss):

@@ -187,6 +187,13 @@ def test_no_duplicates_and_own_documents_kept(sources, pool):
         ("\u5317 \u4eac", "\u5728\u5317\u4eac", True),
         ("\uc11c\uc6b8", "\uc11c\uc6b8\uc740 \ud06c\ub2e4", True),
         ("the cat", "cat the", False),
+        # No spaces around what is written in another script.
+        ("1998", "\u516c\u53f8\u6210\u7acb\u4e8e1998\u5e74\u3002", True),
+        ("19", "\u516c\u53f8\u6210\u7acb\u4e8e1998\u5e74\u3002", False),
+        ("1,250", "\u4ed8\u4e861,250\u5143", True),
+        ("Tesla", "\u300c\u30c6\u30b9\u30e9\u306f\uff34\uff25\uff33\uff2c\uff21\u306e\u3053\u3068\u300d", True),
+        ("Zo\u00eb", "\uc870\uc774\uac00Zo\u00eb\ub77c\uace0 \ud588\ub2e4", True),
+        ("Marie Curie", "\u5c45\u91ccMarie Curie\u592b\u4eba", True),
     ],
 )
 def test_distractors_contain_no_answer(tokenizer, answer, text, contains):
@@ -210,6 +217,17 @@ def test_own_document_in_another_spelling_is_left_out(tokenizer):
     assert len(pool) == 2  # "other" and "Other!" are one
     example = LongContextExample("x", "Q?", ("zzz",), (Document("", "some text here"),))
     assert pool.eligible(example).tolist() == [False, True]
+
+
+def test_excluded_documents_are_not_drawn(sources, pool):
+    """A shortened record does not get back what it had before."""
+    example = sources[0]
+    short = shorten(example)
+    had = {normalize_text(document.text) for document in example.documents}
+    evidence = {normalize_text(document.text) for document in short.documents}
+    assert had & {normalize_text(d.text) for d in compose(short, pool, 40_000).documents} > evidence
+    long = compose(short, pool, 40_000, exclude=example.documents)
+    assert had & {normalize_text(document.text) for document in long.documents} == evidence
 
 
 @given(

@@ -104,6 +104,30 @@ def test_resampling_refuses_advantages_that_depend_on_the_whole_batch(tmp_path, 
     make_args(tmp_path, dynamic_sampling="mask", **settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "phases"),
+    [
+        ({"loss_type": "bnpo"}, [Phase(8, 4), Phase(16, 4)]),
+        ({}, [Phase(8, 4), Phase(16, 4, loss_type="bnpo")]),
+    ],
+)
+@pytest.mark.parametrize("dynamic_sampling", ["mask", "resample"])
+def test_a_normaliser_per_micro_batch_cannot_go_with_masks(tmp_path, dynamic_sampling, settings, phases):
+    with pytest.raises(ValueError, match=r"cannot go with loss_type='bnpo' \(.*phase_2\): each micro-batch"):
+        make_args(tmp_path, dynamic_sampling=dynamic_sampling, phases=phases, **settings)
+    make_args(tmp_path, phases=phases, **settings)
+
+
+def test_bnpo_may_be_the_config_of_phases_that_have_other_losses(tmp_path):
+    phases = [Phase(8, 4, loss_type="dapo"), Phase(16, 4, loss_type="grpo")]
+    make_args(tmp_path, dynamic_sampling="mask", phases=phases, loss_type="bnpo")
+
+
+def test_a_moving_reference_model_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="sync_ref_model=True is not exact on resume"):
+        make_args(tmp_path, beta=0.1, sync_ref_model=True)
+
+
 def test_serialises(tmp_path):
     args = make_args(tmp_path, phases=TWO)
     written = json.loads(args.to_json_string())

@@ -59,9 +59,11 @@ def test_after_the_last_step_the_last_phase_stays():
     assert plan.phase_at_window(3) == (1, 1)
 
 
-def test_steps_per_window():
-    assert PhasePlan((4,), accumulation=2, window=8).steps_per_window == 4
-    assert PhasePlan((4,), accumulation=8, window=2).steps_per_window == 1
+@given(plans())
+def test_boundaries_are_evenly_spaced(plan):
+    between = plan.steps_between_boundaries
+    boundaries = [step for step in range(sum(plan.steps) + 1) if step * plan.accumulation % plan.window == 0]
+    assert boundaries == list(range(0, sum(plan.steps) + 1, between))
 
 
 def test_a_plan_is_read_from_the_config():

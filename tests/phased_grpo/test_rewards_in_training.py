@@ -61,7 +61,7 @@ def test_resampling_fills_every_group_where_it_can(tmp_path, difficulty):
         assert len(window.rows) == 16
 
 
-@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo", "bnpo"])
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo", "cispo"])
 def test_a_run_without_any_reward_changes_nothing_and_counts(tmp_path, loss_type):
     settings = {"dynamic_sampling": "resample", "max_resample_rounds": 2, "loss_type": loss_type}
     trainer = train(tmp_path, nothing, **settings)

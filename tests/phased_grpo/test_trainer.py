@@ -7,7 +7,8 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from runs import LENGTHS, WORKER, RecordingTrainer, assert_equal_runs, make_args, make_trainer, parameters, run_python
+from processes import run_python
+from runs import LENGTHS, WORKER, RecordingTrainer, assert_equal_runs, make_args, make_trainer, parameters
 from tiny import parity_reward, tiny_model, tiny_prompts, tiny_tokenizer
 from transformers import AutoModelForCausalLM
 
@@ -277,7 +278,9 @@ def test_a_group_is_tokenised_once_and_as_trl_would(tmp_path):
 def test_trackio_gets_the_metrics_and_the_phases(tmp_path):
     pytest.importorskip("trackio", reason="trackio is not installed")
     # A process of its own: trackio reads where it writes to when it is imported.
-    logged = json.loads(run_python([WORKER, "track", str(tmp_path)], TRACKIO_DIR=str(tmp_path)).splitlines()[-1])
+    logged = json.loads(
+        run_python([WORKER, "track", str(tmp_path)], TRACKIO_DIR=str(tmp_path)).stdout.splitlines()[-1]
+    )
     assert {"curriculum/phase", "curriculum/pool", "accuracy", "reward", "entropy"} <= {
         name.removeprefix("train/") for name in logged["metrics"]
     }

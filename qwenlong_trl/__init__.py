@@ -26,6 +26,8 @@ _MODULE_OF = {
     "Phase": "phased_grpo",
     "PhasedGRPOConfig": "phased_grpo",
     "PhasedGRPOTrainer": "phased_grpo",
+    "SoLoPOConfig": "solopo",
+    "SoLoPOTrainer": "solopo",
 }
 
 __all__ = [
@@ -41,6 +43,8 @@ __all__ = [
     "Phase",
     "PhasedGRPOConfig",
     "PhasedGRPOTrainer",
+    "SoLoPOConfig",
+    "SoLoPOTrainer",
     "__version__",
 ]
 
@@ -55,5 +59,6 @@ if TYPE_CHECKING:
         PhasedGRPOTrainer,
     )
     from .sft import LongSFTConfig, LongSFTTrainer
+    from .solopo import SoLoPOConfig, SoLoPOTrainer
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)

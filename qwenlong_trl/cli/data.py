@@ -29,6 +29,7 @@ from ..data import (
     synthesize,
     write_records,
 )
+from .records import load_tokenizer
 
 
 _FORMATS = "auto, records, musique, hotpotqa, nq_open, squad or docqa_rl"
@@ -176,7 +177,7 @@ def _compose(args: ComposeArguments) -> None:
     from tqdm import tqdm
 
     _check_output(args.output, args.overwrite)
-    tokenizer = _load_tokenizer(args.tokenizer)
+    tokenizer = load_tokenizer(args.tokenizer)
     skipped: list[str] = []
     examples = list(_read(args.input, args.format, args.skip_invalid, skipped))[: args.limit]
     others = (_read(path, args.format, args.skip_invalid, skipped) for path in args.pool)
@@ -208,7 +209,7 @@ def _synthesize(args: SynthesizeArguments) -> None:
     from tqdm import tqdm
 
     _check_output(args.output, args.overwrite)
-    tokenizer = _load_tokenizer(args.tokenizer)
+    tokenizer = None if args.tokenizer is None else load_tokenizer(args.tokenizer)
     tasks = SYNTHETIC_TASKS if args.task == "all" else (args.task,)
     examples = chain.from_iterable(
         synthesize(task, args.target_tokens, args.seed, args.count, tokenizer) for task in tasks
@@ -228,7 +229,7 @@ def _synthesize(args: SynthesizeArguments) -> None:
 def _inspect(args: InspectArguments) -> None:
     from tqdm import tqdm
 
-    tokenizer = _load_tokenizer(args.tokenizer)
+    tokenizer = None if args.tokenizer is None else load_tokenizer(args.tokenizer)
     skipped: list[str] = []
     examples = list(tqdm(_read(args.input, args.format, args.skip_invalid, skipped), desc="read", unit=" records"))
     print(f"{len(examples)} records in {args.input}")
@@ -273,17 +274,6 @@ def _check_output(path: str, overwrite: bool) -> None:
         raise FileNotFoundError(f"no folder {Path(path).absolute().parent} to write {Path(path).name} to")
 
 
-def _load_tokenizer(name: str | None):
-    if name is None:
-        return None
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot load a tokenizer from {name!r}: {error}") from None
-
-
 def _lengths(examples: Iterable[LongContextExample], tokenizer) -> list[int]:
     from ..data.compose import count_tokens
     from ..data.synthesize import estimate_tokens
@@ -294,11 +284,13 @@ def _lengths(examples: Iterable[LongContextExample], tokenizer) -> list[int]:
 
 
 def _print_lengths(lengths: list[int], exact: bool) -> None:
-    """Minimum, median, mean and maximum, and a histogram of at most 8 equal bins."""
+    """Minimum, median, mean and maximum, and a histogram of at most 8 equal bins; nothing of no records."""
     import numpy as np
     from rich.console import Console
     from rich.table import Table
 
+    if not lengths:
+        return
     tokens = "tokens per context" if exact else "tokens per context (estimated)"
     low, middle, mean, high = min(lengths), np.median(lengths), np.mean(lengths), max(lengths)
     print(f"{tokens}: min {low:,}, median {middle:,.0f}, mean {mean:,.0f}, max {high:,}")

@@ -104,7 +104,10 @@ def parse_arguments(
         at = flags.index("--config")
         del flags[at : at + 2]
         names = [option.name for kind in (*launch_types, *types) for option in fields(kind) if option.init]
-        for key in _read_recipe(config[1]):
+        recipe = _read_recipe(config[1])
+        for action in parser._actions:  # what must be given may stand in the recipe; `TrlParser` sees it likewise
+            action.required = action.required and action.dest not in recipe
+        for key in recipe:
             if key not in names and key != "env":
                 close = difflib.get_close_matches(str(key), names, n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""

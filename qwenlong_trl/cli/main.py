@@ -19,6 +19,8 @@ COMMANDS = {
     "data": ("qwenlong_trl.cli.data", "Make, lengthen and look at long-context records."),
     "sft": ("qwenlong_trl.cli.sft", "Warm-up fine-tuning with the per-example mean loss."),
     "phased-grpo": ("qwenlong_trl.cli.phased_grpo", "GRPO over phases of growing context length."),
+    "solopo-pairs": ("qwenlong_trl.cli.solopo_pairs", "Make preference pairs with short and long prompts."),
+    "solopo": ("qwenlong_trl.cli.solopo", "Short-to-long preference optimisation: DPO, SimPO, ORPO."),
     "judge-check": ("qwenlong_trl.cli.judge_check", "Measure a judge on labelled pairs of answers."),
     "quickstart": ("qwenlong_trl.quickstart.run", "Train a small reader on two CPU cores, with a report."),
 }
@@ -36,9 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     """
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] in (["-h"], ["--help"]):
-        print(_USAGE, "", "Long-context reinforcement learning as plug-ins for TRL.", "", "commands:", sep="\n")
+        print(_USAGE, "", "Long-context training as plug-ins for TRL.", "", "commands:", sep="\n")
         for name, (_, help_text) in COMMANDS.items():
-            print(f"  {name:<13}{help_text}")
+            print(f"  {name:<14}{help_text}")
         print("\nqwenlong-trl COMMAND --help lists the options of a command.")
         return 0
     if argv[:1] == ["--version"]:

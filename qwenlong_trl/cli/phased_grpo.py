@@ -7,7 +7,6 @@ qwenlong-trl phased-grpo --model_name_or_path Qwen/Qwen3-4B --records train.parq
 """
 
 import importlib
-import math
 import os
 import sys
 from collections.abc import Callable
@@ -199,7 +198,7 @@ def summary(trainer) -> list[str]:
     lines = []
     for k, phase in enumerate(trainer.args.phases):
         key = f"curriculum/{phase.name}/accuracy"
-        logged = [log[key] for log in trainer.state.log_history if key in log and not math.isnan(log[key])]
+        logged = [log[key] for log in trainer.state.log_history if log.get(key) is not None]
         accuracy = f"{logged[0]:.3f} first, {logged[-1]:.3f} last" if logged else "not logged"
         carried = len(trainer.curriculum.carried.get(k, {}))
         own = len(trainer.curriculum.own_rows[k])

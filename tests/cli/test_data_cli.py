@@ -142,6 +142,17 @@ def test_invalid_rows(tmp_path, capsys, records):
     assert "skipped: 1\n" in out and "row 13: field `question` is 7" in out
 
 
+def test_a_file_without_a_valid_row_is_told_about(tmp_path, capsys, tokenizer_folder):
+    path, output = tmp_path / "bad.jsonl", tmp_path / "out.jsonl"
+    path.write_text('{"id": "a", "question": 7, "answers": ["a"], "documents": []}\n' * 2)
+    code, out, _ = run(capsys, "inspect", "--input", path, "--format", "records", "--skip_invalid")
+    assert code == 0 and "0 records in " in out and "evidence: 0 of 0 records" in out
+    assert "skipped: 2\n" in out and "row 2: field `question` is 7" in out
+    flags = ["--input", path, "--format", "records", "--target_tokens", 500, "--tokenizer", tokenizer_folder]
+    code, _, error = run(capsys, "compose", *flags, "--output", output, "--skip_invalid")
+    assert code == 1 and f"no records to write to {output}" in error
+
+
 def test_duplicates_and_contamination_are_reported(tmp_path, capsys, records):
     examples = list(read_records(records))
     twin = tmp_path / "twin.jsonl"

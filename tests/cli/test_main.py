@@ -22,7 +22,7 @@ def test_help_is_fast_and_imports_neither_torch_nor_trl():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for name, (_, help_text) in COMMANDS.items():
-        assert f"  {name:<13}{help_text}" in done.stdout
+        assert f"  {name:<14}{help_text}" in done.stdout
     assert f"qwenlong-trl {version('qwenlong-trl')}" in done.stdout
 
 
@@ -36,7 +36,10 @@ def test_wrong_command_exits_with_2(argv, capsys):
     with pytest.raises(SystemExit) as exit:
         main(argv)
     assert exit.value.code == 2
-    assert "expected one of data, sft, phased-grpo, judge-check, quickstart" in capsys.readouterr().err
+    assert (
+        "expected one of data, sft, phased-grpo, solopo-pairs, solopo, judge-check, quickstart"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_missing_file_is_one_line_and_1(capsys, monkeypatch):

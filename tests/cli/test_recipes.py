@@ -10,26 +10,34 @@ from trl import ModelConfig, get_peft_config
 from qwenlong_trl.cli.judges import JudgeArguments
 from qwenlong_trl.cli.launch import parse_arguments
 from qwenlong_trl.cli.phased_grpo import RewardArguments, load_reward_funcs
+from qwenlong_trl.cli.solopo import PairArguments
 from qwenlong_trl.cli.training import DataArguments
 from qwenlong_trl.phased_grpo import PhasedGRPOConfig
 from qwenlong_trl.sft import LongSFTConfig
+from qwenlong_trl.solopo import SoLoPOConfig
 
 
 FOLDER = Path(__file__).parents[2] / "examples" / "recipes"
 GRPO = (DataArguments, RewardArguments, JudgeArguments, PhasedGRPOConfig, ModelConfig)
 SFT = (DataArguments, LongSFTConfig, ModelConfig)
+SOLOPO = (PairArguments, SoLoPOConfig, ModelConfig)
 
 
 def parse(name: str, *flags):
-    types = SFT if name.endswith("sft") else GRPO
+    types = SFT if name.endswith("sft") else SOLOPO if "solopo" in name else GRPO
     # No vLLM, GPU or tracker is needed to read a recipe.
     argv = ["--config", str(FOLDER / f"{name}.yaml"), "--use_cpu", "true", "--report_to", "none", *flags]
     return parse_arguments("x", argv, types, "", "")
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # the cache of a judge is made where the command is run
+
+
 @pytest.fixture
 def on_eight_processes(monkeypatch):
-    for config in (PhasedGRPOConfig, LongSFTConfig):
+    for config in (PhasedGRPOConfig, LongSFTConfig, SoLoPOConfig):
         monkeypatch.setattr(config, "world_size", property(lambda self: 8))
 
 
@@ -88,3 +96,22 @@ def test_the_small_recipe_is_small():
     assert get_peft_config(model).target_modules == {"q_proj", "v_proj"}
     assert data.prompt_template.count("$DOC$") == data.prompt_template.count("$Q$") == 1
     assert load_reward_funcs(rewards, config)[1].max_completion_len == config.max_completion_length
+
+
+def test_the_values_of_solopo(on_eight_processes):
+    data, config, _ = parse("qwen2.5-7b-solopo")
+    assert (config.algorithm, config.solo_alpha, config.solo_align, config.solo_distance) == (
+        "dpo",
+        3.0,
+        "chosen",
+        "l1",
+    )
+    assert (config.max_long_length, config.objective) == (8192, "solopo")
+    assert config.train_batch_size * config.gradient_accumulation_steps * config.world_size == 64
+    assert data.dataset_name == "musique-pairs"
+
+
+def test_solopo_on_one_gpu():
+    _, config, model = parse("qwen2.5-7b-solopo-lora")
+    assert config.reference_free and (config.solo_alpha, config.simpo_gamma / config.beta) == (1.0, 0.3)
+    assert "lm_head" not in get_peft_config(model).target_modules

@@ -60,6 +60,39 @@ def test_a_data_set_with_prompts_and_completions(tmp_path, capsys):
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
+def test_files_without_a_valid_row_end_in_one_line(tmp_path, capsys):
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"id": "a", "question": 7, "answers": ["a"], "documents": []}\n' * 2)
+    flags = ["--model_name_or_path", save_tiny(tmp_path / "model"), "--records", path, "--skip_invalid", "true"]
+    for command in ("sft", "phased-grpo"):
+        given = [*flags, "--records_format", "records", "--output_dir", tmp_path / "out"]
+        assert train(command, *given) == 1
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert f"qwenlong-trl {command}: error: no row of {path} is a record: skipped 2 malformed rows; " in last
+        assert "row 1: field `question` is 7" in last
+
+
+@pytest.mark.parametrize("split", ["test", "validation[:4]"])
+def test_a_file_has_no_other_split(tmp_path, capsys, split):
+    path = tmp_path / "distilled.jsonl"
+    path.write_text("\n".join(json.dumps({"prompt": "w1 w2", "completion": f" w{n}"}) for n in range(4, 12)))
+    flags = ["--model_name_or_path", save_tiny(tmp_path / "model"), "--dataset_name", path, "--max_steps", 1]
+    flags += ["--eval_strategy", "steps", "--eval_steps", 1, "--output_dir", tmp_path / "out"]
+    assert train("sft", *flags, "--dataset_test_split", split) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert f"distilled.jsonl is a file, which has the split 'train' alone, and not '{split}'" in last
+    assert "--dataset_test_split 'train[-100:]'" in last
+    # What the message advises does work.
+    parts = ["--dataset_train_split", "train[:-2]", "--dataset_test_split", "train[-2:]"]
+    assert train("sft", *flags, *parts, "--save_strategy", "no") == 0
+    (tmp_path / "folder").mkdir()
+    for name in ("train", "test"):
+        (tmp_path / "folder" / f"{name}.jsonl").write_bytes(path.read_bytes())
+    flags[3] = tmp_path / "folder"
+    assert train("sft", *flags, "--save_strategy", "no") == 0
+    assert "'eval_loss'" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

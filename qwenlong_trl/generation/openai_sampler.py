@@ -1,0 +1,188 @@
+"""Completions from any OpenAI-compatible server: `vllm serve`, SGLang, llama.cpp, or a hosted model.
+
+```python
+>>> from qwenlong_trl.generation import OpenAISampler, Sampling
+>>> sampler = OpenAISampler("Qwen/Qwen2.5-7B-Instruct", base_url="http://localhost:8000/v1")
+>>> dict(sampler.sample(["Once upon a time"], ["q1"], Sampling(num_samples=32, temperature=0.85)))
+```
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..rewards.judge import describe_error
+from .sampling import Completion, GenerationError, Prompt, Sampling, example_seed
+
+
+# So many prompts in a row without completions mean that the server is gone, or that nothing of this kind will work.
+_GIVE_UP = 8
+
+
+class OpenAISampler:
+    """Asks a server over HTTP, several prompts at once. Messages go to its chat completions, strings to completions.
+
+    Retries, back-off and time-outs are those of the `openai` client. All samples of a prompt are asked for at once
+    (`n`); of a server that gives fewer, the rest is asked for again. What a request does not say, such as top-k, is
+    the server's: `vllm serve` takes it from the model's folder unless started with `--generation-config vllm`. A
+    server that takes the reasoning out of the answers (`--reasoning-parser`) is refused, as a completion must be what
+    the model wrote.
+
+    Args:
+        model (`str`):
+            The name that the server knows the model by.
+        base_url (`str`, *optional*):
+            Address of the server, up to `/v1`. Defaults to `OPENAI_BASE_URL`, or OpenAI.
+        api_key (`str`, *optional*):
+            Defaults to `OPENAI_API_KEY`. Local servers need none.
+        concurrency (`int`, *optional*, defaults to `32`):
+            Prompts under way at the same time.
+        timeout (`float`, *optional*, defaults to `600.0`):
+            Seconds that one attempt of one request may take.
+        max_retries (`int`, *optional*, defaults to `4`):
+            Further attempts after a connection error, a time-out, 408, 409, 429 or a 5xx, with growing pauses.
+        chat_template_kwargs (`dict[str, Any]`, *optional*):
+            Sent along with chats; vLLM and SGLang give them to the chat template.
+
+    Raises:
+        `ValueError`: for a limit that is not positive.
+        `ImportError`: without the extra `judge`.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        concurrency: int = 32,
+        timeout: float = 600.0,
+        max_retries: int = 4,
+        chat_template_kwargs: dict[str, Any] | None = None,
+    ):
+        try:
+            import openai  # noqa: F401  (said now, not after the prompts are made)
+        except ImportError:
+            raise ImportError('OpenAISampler needs the openai client: pip install "qwenlong-trl[judge]"') from None
+        for name, value in (("concurrency", concurrency), ("timeout", timeout)):
+            if not value > 0:
+                raise ValueError(f"{name} must be positive, got {value!r}")
+        if max_retries < 0:
+            raise ValueError(f"max_retries must be at least 0, got {max_retries!r}")
+        self.model = model
+        self.base_url = base_url
+        self.api_key = api_key
+        self.concurrency = concurrency
+        self.timeout = timeout
+        self.max_retries = max_retries
+        self.chat_template_kwargs = chat_template_kwargs
+
+    def sample(
+        self, prompts: Sequence[Prompt], ids: Sequence[str], sampling: Sampling
+    ) -> Iterator[tuple[int, list[Completion]]]:
+        """See [`Sampler`]. Prompts come in the order in which the server is done with them."""
+        todo = list(enumerate(zip(prompts, ids, strict=True)))
+        done: queue.SimpleQueue = queue.SimpleQueue()
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(self._all(todo, sampling, done))
+
+        def work() -> None:
+            try:
+                loop.run_until_complete(task)
+                done.put(None)
+            except BaseException as error:  # also the cancellation, below
+                done.put(error)
+            finally:
+                loop.close()
+
+        # A thread, so that requests go on while the caller writes, and that this works inside a running event loop.
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            while (item := done.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: all is done
+                loop.call_soon_threadsafe(task.cancel)
+            thread.join()
+
+    async def _all(self, todo: list[tuple[int, tuple[Prompt, str]]], sampling: Sampling, done) -> None:
+        from openai import AsyncOpenAI
+
+        failed: list[str] = []
+        in_a_row = 0
+        waiting = iter(todo)  # shared: each prompt goes to one of the workers
+
+        async def worker() -> None:
+            nonlocal in_a_row
+            for index, (prompt, id) in waiting:
+                try:
+                    completions = await self._complete(client, prompt, id, sampling)
+                # Anything: the client validates little of what a server sends.
+                except Exception as error:
+                    failed.append(f"{id!r} ({describe_error(error)})")
+                    in_a_row += 1
+                else:
+                    done.put((index, completions))
+                    in_a_row = 0
+                if in_a_row >= _GIVE_UP:
+                    return
+
+        async with AsyncOpenAI(
+            base_url=self.base_url,
+            api_key=self.api_key or os.environ.get("OPENAI_API_KEY") or "none",
+            timeout=self.timeout,
+            max_retries=self.max_retries,
+        ) as client:
+            await asyncio.gather(*(worker() for _ in range(min(self.concurrency, len(todo)))))
+        if failed:
+            given_up = f", {left} were not asked for any more" if (left := len(list(waiting))) else ""
+            raise GenerationError(
+                f"{len(failed)} of {len(todo)} prompts got no completions{given_up}; the first: {failed[0]}"
+            )
+
+    async def _complete(self, client, prompt: Prompt, id: str, sampling: Sampling) -> list[Completion]:
+        from openai.types import Completion as TextCompletion
+        from openai.types.chat import ChatCompletion
+
+        body: dict[str, Any] = {
+            "model": self.model,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_tokens,
+        }
+        if isinstance(prompt, str):
+            path, kind, body = "/completions", TextCompletion, {**body, "prompt": prompt}
+        else:
+            path, kind, body = "/chat/completions", ChatCompletion, {**body, "messages": prompt}
+            if self.chat_template_kwargs:
+                body["chat_template_kwargs"] = self.chat_template_kwargs
+        completions: list[Completion] = []
+        while (missing := sampling.num_samples - len(completions)) > 0:
+            asked = {"n": missing, "seed": example_seed(sampling.seed, id, len(completions))}
+            answer = await client.post(path, body=body | asked, cast_to=kind)
+            if not answer.choices:
+                raise ValueError("the answer holds no choices")
+            completions += [_completion(choice, isinstance(prompt, str)) for choice in answer.choices[:missing]]
+        return completions
+
+
+def _completion(choice, is_text: bool) -> Completion:
+    text = choice.text if is_text else choice.message.content
+    if not is_text and (
+        getattr(choice.message, "reasoning_content", None) or getattr(choice.message, "reasoning", None)
+    ):
+        raise ValueError("the server takes the reasoning out of the answer; start it without --reasoning-parser")
+    if not isinstance(text, str | None):
+        raise TypeError(f"the text of the answer is {text!r}")
+    # Half a surrogate pair, which JSON can spell, cannot be stored anywhere.
+    text = (text or "").encode("utf-8", "replace").decode("utf-8")
+    # Whatever else a server names ("content_filter", "abort") is not an end that the model chose.
+    return Completion(text, "stop" if choice.finish_reason == "stop" else "length")

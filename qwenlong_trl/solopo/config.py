@@ -74,8 +74,9 @@ class SoLoPOConfig(DPOConfig):
         huber_delta (`float`, *optional*, defaults to `1.0`):
             Where `"huber"` goes over from a square to a line, in units of the reward.
         detach_short_reward (`bool`, *optional*, defaults to `False`):
-            Whether the alignment moves the long reward alone. By default it moves both, as the formula is written;
-            what the paper's code does is not known.
+            Whether the alignment moves the long reward alone. By default it moves both, as the formula is written,
+            so it also pushes the short reward down to a lower long one; what the paper's code does is not known. On
+            our small task (`examples/solopo_learning.py`) `True` was far better for `"simpo"` and `"orpo"`.
         objective (`str`, *optional*, defaults to `"solopo"`):
             `"solopo"`, or one of the paper's baselines: `"short_po"`, the preference loss on `prompt` alone;
             `"long_po"`, the preference loss on `long_prompt` (the paper's Expand-Long-PO on pairs that were sampled
@@ -131,7 +132,8 @@ class SoLoPOConfig(DPOConfig):
     )
     huber_delta: float = field(default=1.0, metadata={"help": "Where huber goes over from a square to a line."})
     detach_short_reward: bool = field(
-        default=False, metadata={"help": "Whether the alignment moves the long reward alone."}
+        default=False,
+        metadata={"help": "Whether the alignment moves the long reward alone, and never the short one down to it."},
     )
     objective: str = field(
         default="solopo",

@@ -218,8 +218,8 @@ class SoLoPOConfig(DPOConfig):
             raise ValueError(
                 f"`liger_kernel_config` asks for {', '.join(sorted(fused))}, which computes a loss of its own from "
                 "the logits. Liger's fused losses, its preference losses too, return log-probabilities without "
-                "gradient: an alignment made of them trains nothing. Leave it out; Liger's layer kernels do work, and "
-                "the LM head is fused here without Liger."
+                "gradient: an alignment made of them trains nothing. Leave it out: the "
+                "LM head is fused here without Liger."
             )
 
     @property

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ERROR = {"error": {"message": "made to fail", "type": "test_error", "param": None, "code": None}}
 # The faults with the same answer to every request, and the others.
-FIXED = {"429": (429, ERROR), "429_once": (429, ERROR), "500": (500, ERROR)}
+FIXED = {"400": (400, ERROR), "429": (429, ERROR), "429_once": (429, ERROR), "500": (500, ERROR)}
 FIXED |= {"wrong_shape": (200, [1, 2]), "not_json": (200, "<html><body>Bad gateway</body></html>")}
 OTHERS = "slow hang truncated_json empty_choices null_content close_before close_mid_answer huge"
 FAULTS = (*FIXED, *OTHERS.split())

@@ -2,7 +2,7 @@
 
 ```bash
 qwenlong-trl solopo-pairs --records musique_ans_v1.0_train.jsonl --model_name_or_path Qwen/Qwen2.5-7B-Instruct \\
-    --backend vllm --short_tokens 1024 --long_tokens 8192 --num_samples 32 --max_pairs 5000 --output pairs
+    --backend vllm --short_tokens 1024 --long_tokens 7400 --num_samples 32 --max_pairs 5000 --output pairs
 ```
 
 A run that was interrupted goes on with the same command: what is in `samples.jsonl` is not sampled again.
@@ -66,7 +66,11 @@ class PairArguments:
         default=1024, metadata={"help": "Tokens of a short context, without question and template."}
     )
     long_tokens: int = field(
-        default=8192, metadata={"help": "Tokens of a long context, without question and template."}
+        default=7400,
+        metadata={
+            "help": "Tokens of a long context, without question and template; with them and an answer it should stay "
+            "within max_long_length of the training."
+        },
     )
     sample_from: str = field(
         default="short",

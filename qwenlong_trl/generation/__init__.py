@@ -22,6 +22,7 @@ _MODULE_OF = {
     "Completion": "sampling",
     "GenerationError": "sampling",
     "OpenAISampler": "openai_sampler",
+    "PromptsRefusedError": "sampling",
     "SampleStore": "store",
     "Sampler": "sampling",
     "Sampling": "sampling",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from .openai_sampler import OpenAISampler as OpenAISampler
     from .sampling import Completion as Completion
     from .sampling import GenerationError as GenerationError
+    from .sampling import PromptsRefusedError as PromptsRefusedError
     from .sampling import Sampler as Sampler
     from .sampling import Sampling as Sampling
     from .sampling import example_seed as example_seed

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..rewards.judge import describe_error
-from .sampling import Completion, GenerationError, Prompt, Sampling, example_seed
+from .sampling import Completion, GenerationError, Prompt, PromptsRefusedError, Sampling, example_seed
 
 
 # So many prompts in a row without completions mean that the server is gone, or that nothing of this kind will work.
@@ -114,9 +114,10 @@ class OpenAISampler:
             thread.join()
 
     async def _all(self, todo: list[tuple[int, tuple[Prompt, str]]], sampling: Sampling, done) -> None:
-        from openai import AsyncOpenAI
+        from openai import AsyncOpenAI, BadRequestError, UnprocessableEntityError
 
         failed: list[str] = []
+        refused: list[str] = []
         in_a_row = 0
         waiting = iter(todo)  # shared: each prompt goes to one of the workers
 
@@ -128,6 +129,8 @@ class OpenAISampler:
                 # Anything: the client validates little of what a server sends.
                 except Exception as error:
                     failed.append(f"{id!r} ({describe_error(error)})")
+                    if isinstance(error, BadRequestError | UnprocessableEntityError):  # it will say so again
+                        refused.append(id)
                     in_a_row += 1
                 else:
                     done.put((index, completions))
@@ -143,10 +146,12 @@ class OpenAISampler:
         ) as client:
             await asyncio.gather(*(worker() for _ in range(min(self.concurrency, len(todo)))))
         if failed:
-            given_up = f", {left} were not asked for any more" if (left := len(list(waiting))) else ""
-            raise GenerationError(
-                f"{len(failed)} of {len(todo)} prompts got no completions{given_up}; the first: {failed[0]}"
-            )
+            left = len(list(waiting))
+            given_up = f", {left} were not asked for any more" if left else ""
+            message = f"{len(failed)} of {len(todo)} prompts got no completions{given_up}; the first: {failed[0]}"
+            if len(refused) == len(failed) and not left:
+                raise PromptsRefusedError(message, refused)
+            raise GenerationError(message)
 
     async def _complete(self, client, prompt: Prompt, id: str, sampling: Sampling) -> list[Completion]:
         from openai.types import Completion as TextCompletion

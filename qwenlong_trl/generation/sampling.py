@@ -29,6 +29,21 @@ class GenerationError(ValueError):
     """Prompts got no completions. The message names them and says why."""
 
 
+class PromptsRefusedError(GenerationError):
+    """A server refused these prompts for good, and has completed all others.
+
+    Args:
+        message (`str`):
+            Which, and why.
+        ids (`list[str]`):
+            Their ids.
+    """
+
+    def __init__(self, message: str, ids: list[str]):
+        super().__init__(message)
+        self.ids = ids
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How completions are drawn: from the whole vocabulary (no top-k) and without penalties.

@@ -100,8 +100,8 @@ class SoLoPOConfig(DPOConfig):
         sequential_backward (`bool`, *optional*, defaults to `False`):
             Run the backward pass of the long context before the forward pass of the short one, so that activations
             of only one side are held at a time. The gradient is that of the joint loss. Costs one more forward pass
-            of the short chosen answers without gradients (none with `detach_short_reward`). Not for DeepSpeed, which
-            allows one backward pass per micro-batch.
+            of the short chosen answers without gradients. Not for DeepSpeed, which allows one backward pass per
+            micro-batch.
 
     Raises:
         `ValueError`: for options of [`~trl.DPOConfig`] that change a loss which is not used here, and for combinations
@@ -187,7 +187,8 @@ class SoLoPOConfig(DPOConfig):
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}")
         if not 0 <= self.max_drop_fraction <= 1:
             raise ValueError(f"`max_drop_fraction` must be from 0 to 1, got {self.max_drop_fraction}")
-        if self.max_length and self.max_long_length and self.max_long_length < self.max_length:
+        both = self.objective in ("solopo", "longpo")
+        if both and self.max_length and self.max_long_length and self.max_long_length < self.max_length:
             raise ValueError(
                 f"`max_long_length={self.max_long_length}` is below `max_length={self.max_length}`, the limit of the "
                 "short prompts"

@@ -16,12 +16,13 @@ command line: `qwenlong-trl solopo-pairs`.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..data import DocumentPool, Dropped, LongContextExample, prompt_view
-from ..generation import Sampler, SampleStore, Sampling, example_seed
+from ..generation import PromptsRefusedError, Sampler, SampleStore, Sampling, example_seed
 from ..rewards import HybridReward
 from .pair_statistics import PairStatistics
 from .scoring import ScoredCompletion, check_scorable, score_samples
@@ -31,6 +32,8 @@ from .twins import Twin, make_twin
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 TIE_BREAKS = ("random", "shortest")
 SAMPLE_FROM = ("short", "long")
@@ -96,6 +99,7 @@ def build_pairs(
     Raises:
         `ValueError`: for settings out of range, and records that cannot be scored.
         [`~qwenlong_trl.generation.GenerationError`]: a server did not answer; what it answered is in the store.
+            Prompts that it refuses for good are dropped.
     """
     from tqdm import tqdm
 
@@ -116,6 +120,7 @@ def build_pairs(
     statistics = PairStatistics()
     rows: list[dict[str, Any]] = []
     sampler: Sampler | None = None
+    refused: set[str] = set()
     with tqdm(total=len(examples), desc="Sampling", unit=" records") as bar:
         for start in range(0, len(examples), _BLOCK):
             block = examples[start : start + _BLOCK]
@@ -127,10 +132,15 @@ def build_pairs(
             if missing:
                 sampler = sampler or make_sampler()
                 prompts = [asked[id]["prompt"] for id in missing]
-                for index, completions in sampler.sample(prompts, missing, sampling):
-                    store.add(missing[index], prompts[index], completions)
-                    bar.update()
-            drawn = {id: store.get(id, row["prompt"]) for id, row in asked.items()}
+                try:
+                    for index, completions in sampler.sample(prompts, missing, sampling):
+                        store.add(missing[index], prompts[index], completions)
+                        bar.update()
+                except PromptsRefusedError as error:
+                    logger.warning(f"{error}. They are left out, and asked for again by another run.")
+                    refused.update(error.ids)
+                    bar.update(len(error.ids))
+            drawn = {id: store.get(id, row["prompt"]) for id, row in asked.items() if id not in refused}
             of_id = {example.id: example for example in block}
             scored = dict(zip(drawn, score_samples([(of_id[id], drawn[id]) for id in drawn], reward), strict=True))
             for twin in twins:
@@ -138,6 +148,9 @@ def build_pairs(
                     break
                 if isinstance(twin, Dropped):
                     statistics.drop(twin.reason)
+                    continue
+                if twin.id in refused:
+                    statistics.drop("refused by the server")
                     continue
                 statistics.add_prompt(drawn[twin.id], scored[twin.id])
                 if pair := choose_pair(scored[twin.id], example_seed(sampling.seed, twin.id, "pair"), tie_break):
@@ -147,7 +160,10 @@ def build_pairs(
                     rows.append(row)
             if len(rows) == max_pairs:
                 break
-    return _dataset(rows, chat), statistics
+    dataset = _dataset(rows, chat)
+    if chat and chat_template_kwargs:  # the trainer reads them here, and must condition on what was answered
+        dataset = dataset.add_column("chat_template_kwargs", [chat_template_kwargs] * len(dataset))
+    return dataset, statistics
 
 
 def choose_pair(

@@ -13,10 +13,13 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 from transformers.utils import logging
 
+from .collator import REFERENCE_COLUMNS
 from .config import SoLoPOConfig
 
 
 logger = logging.get_logger(__name__)
+
+_MADE = ("prompt_ids", "chosen_ids", "rejected_ids", "long_prompt_ids", "ref_prompt_ids", *REFERENCE_COLUMNS)
 
 # Columns that TRL reads when it tokenises, besides prompt and answers.
 _OPTIONS = ("tools", "chat_template_kwargs")
@@ -53,13 +56,20 @@ def prepare_twins(dataset, tokenize: Callable[[Dataset], Dataset], args: SoLoPOC
             f"the {name} dataset is a {type(dataset).__name__}; SoLoPO compares two prompts per row and counts "
             "what it drops, so it needs a datasets.Dataset (load it without streaming=True)"
         )
-    if "prompt_ids" in dataset.column_names:  # prepared before
-        return dataset
+    # What an earlier trainer has made of the rows may be for another objective or other limits.
+    dataset = dataset.remove_columns([column for column in dataset.column_names if column in _MADE])
     pair = "prompt" if args.objective in ("solopo", "short_po") else "long_prompt"
     other = "long_prompt" if args.aligned else "prompt" if args.objective == "longpo" else None
     prompts = (pair,) if other is None else (pair, other)
     _check_fields(dataset, prompts, name)
     sides = {prompt: _tokenize_side(dataset, prompt, tokenize) for prompt in prompts}
+    for column in ("chosen_ids", "rejected_ids"):
+        for index, ids in enumerate(sides[pair][column]):
+            if not ids:  # a chat template need not render all that a message holds
+                raise ValueError(
+                    f"the {name} dataset, {_name_row(index, dataset[index])}: `{column.removesuffix('_ids')}` has no "
+                    "tokens once the chat template has rendered it"
+                )
     if other is not None:
         _check_twins(dataset, sides["prompt"], sides["long_prompt"], name)
         column = "long_prompt_ids" if args.aligned else "ref_prompt_ids"
@@ -83,12 +93,18 @@ def _check_fields(dataset: Dataset, prompts: tuple[str, ...], name: str) -> None
     for index, row in enumerate(rows):
         where = f"the {name} dataset, {_name_row(index, row)}"
         for column in (*prompts, "chosen", "rejected"):
+            if not isinstance(row[column], str | None) and not _are_messages(row[column]):
+                raise ValueError(f"{where}: `{column}` is neither text nor a list of messages ({_short(row[column])})")
             if _is_empty(row[column]):
                 raise ValueError(f"{where}: `{column}` is empty ({_short(row[column])})")
         kinds = {c: "text" if isinstance(row[c], str) else "messages" for c in (*prompts, "chosen", "rejected")}
         if len(set(kinds.values())) > 1:
             shown = ", ".join(f"{column}: {kind}" for column, kind in kinds.items())
             raise ValueError(f"{where}: prompts and answers must all be text or all be messages, got {shown}")
+
+
+def _are_messages(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(message, dict) for message in value)
 
 
 def _is_empty(value: Any) -> bool:

@@ -7,6 +7,7 @@ policy without its adapter, or a column that was computed beforehand.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from typing import NamedTuple
 
@@ -108,17 +109,21 @@ def add_reference_logps(trainer, dataset: Dataset, name: str, batch_size: int) -
     The data set with the columns `ref_chosen_logps`, `ref_rejected_logps`, and `ref_long_chosen_logps` (and
     `ref_long_rejected_logps`) where these are aligned.
 
-    They are cached beside the data set under a key made of its rows, the reference's weights, and every setting that
-    decides what is computed, the limits on lengths among them. Log-probabilities depend a little on the padding of
+    They are cached beside the data set (one that is in memory has no such place) under a key made of its rows, the
+    reference's weights and configuration, and every setting that decides what is computed, the limits on lengths among
+    them. Log-probabilities depend a little on the padding of
     their batch, more so in bfloat16: the L1 distance has the slope `alpha` also at such noise, `"huber"` has not.
     """
-    args = trainer.args
-    settings = (args.objective, args.aligned, args.max_length, args.max_long_length, str(trainer.model.dtype))
+    if not dataset.cache_files:
+        for column, values in _compute(trainer, dataset, name, batch_size).items():
+            dataset = dataset.add_column(column, values.tolist())
+        return dataset
     # Ranks may hash differently (ZeRO-3 shards the model), and all must read one file: the first one's key counts.
-    key = [Hasher.hash((dataset._fingerprint, trainer._precompute_model_hash, settings))]
+    key = [Hasher.hash((dataset._fingerprint, trainer._precompute_model_hash, _settings(trainer)))]
+    key.append(os.path.exists(dataset._get_cache_file_path(key[0])))
     broadcast_object_list(key, from_process=0)
     cache_file = dataset._get_cache_file_path(key[0])
-    if not os.path.exists(cache_file):
+    if not key[1]:
         columns = _compute(trainer, dataset, name, batch_size)
         if trainer.accelerator.is_main_process:
             dataset.map(
@@ -132,6 +137,22 @@ def add_reference_logps(trainer, dataset: Dataset, name: str, batch_size: int) -
             )
         trainer.accelerator.wait_for_everyone()
     return concatenate_datasets([dataset, Dataset.from_file(cache_file)], axis=1)
+
+
+def _settings(trainer) -> str:
+    """What decides the reference's log-probabilities besides rows and weights: the same weights may be read with
+    another scaling of positions, another adapter scale or another precision."""
+    args, model = trainer.args, trainer.accelerator.unwrap_model(trainer.ref_model or trainer.model)
+    config = {name: value for name, value in model.config.to_dict().items() if name != "_name_or_path"}
+    adapters = {name: adapter.to_dict() for name, adapter in getattr(model, "peft_config", {}).items()}
+    return json.dumps(
+        [
+            [args.objective, args.aligned, args.max_length, args.max_long_length],
+            [str(model.dtype), trainer.accelerator.mixed_precision, config, adapters],
+        ],
+        sort_keys=True,
+        default=lambda value: sorted(value) if isinstance(value, set) else str(value),
+    )
 
 
 def _compute(trainer, dataset: Dataset, name: str, batch_size: int) -> dict[str, torch.Tensor]:

@@ -25,6 +25,7 @@ from copy import copy
 
 import torch
 from accelerate.utils import DistributedType
+from datasets import Dataset
 from torch.nn.parallel import DistributedDataParallel
 from trl import DPOTrainer
 
@@ -79,6 +80,11 @@ class SoLoPOTrainer(DPOTrainer):
             raise TypeError(f"SoLoPOTrainer needs `args` to be a SoLoPOConfig, got {type(args).__name__}")
         if args.reference_free and ref_model is not None:
             raise ValueError(f"algorithm={args.algorithm!r} has no reference model. Leave `ref_model` out.")
+        for name in ("train_dataset", "eval_dataset"):
+            given = kwargs.get(name)
+            for rows in given.values() if isinstance(given, dict) else [given]:
+                if isinstance(rows, Dataset) and len(rows) == 0:
+                    raise ValueError(f"`{name}` has no rows")
         # With this flag DPOTrainer keeps no copy of the model (under FSDP it loads one and lets it go again).
         args.precompute_ref_log_probs |= args.reference_free
         try:

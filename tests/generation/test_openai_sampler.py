@@ -7,7 +7,15 @@ import time
 import pytest
 from fault_server import FaultServer
 
-from qwenlong_trl.generation import Completion, GenerationError, OpenAISampler, Sampler, Sampling, example_seed
+from qwenlong_trl.generation import (
+    Completion,
+    GenerationError,
+    OpenAISampler,
+    PromptsRefusedError,
+    Sampler,
+    Sampling,
+    example_seed,
+)
 
 
 SAMPLING = Sampling(num_samples=3, temperature=0.85, top_p=0.9, max_tokens=7, seed=5)
@@ -95,6 +103,24 @@ def test_other_prompts_are_done_before_a_failure_is_raised(fault):
                 found[index] = completions
         assert len(str(error.value)) < 500
     assert found == {i: expected(PROMPTS[i], IDS[i]) for i in range(20) if i != 3}
+
+
+def test_prompts_that_are_refused_are_told_apart():
+    refused = ("prompt 3", "prompt 7")
+    with FaultServer(answer=echoes, fault="400", fault_share=lambda body: body["prompt"] in refused) as server:
+        found = {}
+        with pytest.raises(PromptsRefusedError, match="^2 of 20 prompts got no completions") as error:
+            found.update(make(server).sample(PROMPTS, IDS, SAMPLING))
+        assert sorted(error.value.ids) == ["p3", "p7"]
+        assert server.requests == 20  # not tried again
+    with (
+        FaultServer(answer=echoes, fault="400") as server,
+        pytest.raises(GenerationError, match="12 were not") as error,
+    ):
+        list(
+            make(server, concurrency=1).sample(PROMPTS, IDS, SAMPLING)
+        )  # it refuses everything: not the prompts' fault
+    assert not isinstance(error.value, PromptsRefusedError)
 
 
 def test_a_server_that_is_gone_is_not_asked_for_ever():

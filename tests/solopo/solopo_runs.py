@@ -16,6 +16,7 @@ SETTINGS = {
     "dpo": _TWO_STEPS,
     "simpo": {"algorithm": "simpo", "solo_align": "both"} | _TWO_STEPS,
     "orpo": {"algorithm": "orpo", "gradient_checkpointing": True} | _TWO_STEPS,
+    "dpo_precomputed": {"precompute_ref_log_probs": True, "precompute_ref_batch_size": 4} | _TWO_STEPS,
     "dpo_sequential": {"sequential_backward": True} | _TWO_STEPS,
     "simpo_sequential": {"algorithm": "simpo", "sequential_backward": True, "gradient_checkpointing": True}
     | _TWO_STEPS,

@@ -9,7 +9,14 @@ from pair_records import ANSWERS, TEMPLATE, numbers, pair_examples
 from tiny import WORDS, tiny_tokenizer
 
 from qwenlong_trl.data import Document, DocumentPool, Evidence
-from qwenlong_trl.generation import Completion, SampleStore, Sampling, SettingsMismatchError, example_seed
+from qwenlong_trl.generation import (
+    Completion,
+    PromptsRefusedError,
+    SampleStore,
+    Sampling,
+    SettingsMismatchError,
+    example_seed,
+)
 from qwenlong_trl.solopo.pair_statistics import PairStatistics, pair_card, save_pairs
 from qwenlong_trl.solopo.pairs import build_pairs, choose_pair
 from qwenlong_trl.solopo.scoring import ScoredCompletion
@@ -149,6 +156,37 @@ def test_answers_to_the_long_prompts_for_the_baseline(tmp_path):
     for row in dataset:
         assert asked[row["id"]] == row["long_prompt"] != row["prompt"]
     assert "to the long prompt: `chosen`" in pair_card(statistics, {"sample_from": "long"})
+
+
+def test_prompts_that_a_server_refuses_are_dropped_and_the_others_go_on(tmp_path, monkeypatch, caplog):
+    class Refusing(Scripted):
+        def sample(self, prompts, ids, sampling):
+            kept = [i for i, id in enumerate(ids) if id not in REFUSED]
+            for index, completions in super().sample([prompts[i] for i in kept], [ids[i] for i in kept], sampling):
+                yield kept[index], completions
+            if len(kept) < len(ids):
+                left_out = [id for id in ids if id in REFUSED]
+                raise PromptsRefusedError(f"{len(left_out)} prompts got no completions", left_out)
+
+    REFUSED = ("q3", "q30")
+    monkeypatch.setattr("qwenlong_trl.solopo.pairs._BLOCK", 16)
+    examples = [replace(example, id=f"q{i}") for i, example in enumerate(pair_examples(40))]
+    dataset, statistics, _ = build(tmp_path, Refusing(), examples)
+    assert statistics.dropped == {"refused by the server": 2}
+    assert caplog.text.count("1 prompts got no completions. They are left out") == 2
+    whole, _, _ = build(subfolder(tmp_path, "whole"), Scripted(), examples)
+    assert dataset.to_list() == [row for row in whole.to_list() if row["id"] not in REFUSED]
+
+
+def test_the_trainer_gets_the_arguments_of_the_chat_template(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    kwargs = {"enable_thinking": False, "level": "low"}
+    dataset, statistics, _ = build(tmp_path, Scripted(), chat=True, chat_template_kwargs=kwargs)
+    save_pairs(dataset, tmp_path, pair_card(statistics, {}))
+    loaded = load_dataset(str(tmp_path), split="train")
+    assert loaded["chat_template_kwargs"][:] == [kwargs] * len(dataset)
+    plain, _, _ = build(subfolder(tmp_path, "plain"), Scripted(), chat=True)
+    assert "chat_template_kwargs" not in plain.column_names
 
 
 def test_an_interrupted_run_gives_the_same_set_and_samples_nothing_twice(tmp_path):

@@ -172,3 +172,42 @@ def test_evaluation_sets_are_prepared_alike(tmp_path):
     assert "long_prompt_ids" in trainer.eval_dataset["a"].column_names
     with pytest.raises(ValueError, match="the b dataset"):
         make_trainer(make_args(tmp_path), eval_dataset={"a": twins(4), "b": changed(1, chosen="")})
+
+
+def test_rows_that_another_trainer_has_prepared_are_prepared_anew(tmp_path):
+    before = make_trainer(make_args(tmp_path), twins()).train_dataset
+    again = prepared(tmp_path, before, objective="long_po")
+    expected = prepared(tmp_path, twins(), objective="long_po")
+    assert again["prompt_ids"][:] == expected["prompt_ids"][:]
+    assert "long_prompt_ids" not in again.column_names
+    with pytest.raises(ValueError, match="no column `long_prompt`"):
+        prepared(tmp_path, before.remove_columns("long_prompt"))
+
+
+def test_an_answer_that_the_template_leaves_out(tmp_path):
+    user = [{"role": "user", "content": "w1 "}]
+    said = [{"role": "assistant", "content": "w2 ", "reasoning_content": None}]
+    silent = [{"role": "assistant", "content": "", "reasoning_content": "w3"}]
+    rows = [{"id": i, "prompt": user, "long_prompt": user, "chosen": said, "rejected": said} for i in range(3)]
+    rows[1]["rejected"] = silent
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m['content'] %}{{ m['content'] }} {% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{% endif %}"
+    )
+    with pytest.raises(ValueError, match=r"row 2 \(id 1\): `rejected` has no tokens"):
+        make_trainer(make_args(tmp_path), Dataset.from_list(rows), processing_class=tokenizer)
+
+
+@pytest.mark.parametrize("prompt", [["w1", "w2"], {"role": "user", "content": "w1"}, 5])
+def test_a_prompt_of_another_kind(tmp_path, prompt):
+    rows = [{"prompt": prompt, "long_prompt": "w1 ", "chosen": "w2 ", "rejected": "w3 "}]
+    with pytest.raises(ValueError, match="row 1: `prompt` is neither text nor a list of messages"):
+        prepare_twins(Dataset.from_list(rows), None, make_args(tmp_path), "train")
+
+
+def test_no_rows(tmp_path):
+    with pytest.raises(ValueError, match="`train_dataset` has no rows"):
+        prepared(tmp_path, twins().select([]))
+    with pytest.raises(ValueError, match="`eval_dataset` has no rows"):
+        make_trainer(make_args(tmp_path), eval_dataset={"a": twins(4), "b": twins().select([])})

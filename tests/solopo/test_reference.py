@@ -113,6 +113,27 @@ def test_the_cache_has_the_lengths_in_its_key(tmp_path, monkeypatch):
         assert len(computed) == count, settings
 
 
+def test_the_cache_knows_how_the_weights_are_read(tmp_path):
+    """The same weights with other positions or another precision have other log-probabilities."""
+    twins().to_parquet(tmp_path / "rows.parquet")
+
+    def first_alignment(model=None, **settings):
+        from datasets import Dataset
+
+        rows = Dataset.from_parquet(str(tmp_path / "rows.parquet"), cache_dir=str(tmp_path / "cache"))
+        trainer = make_trainer(make_args(tmp_path, precompute_ref_log_probs=True, **settings), rows, model=model)
+        loss_and_gradients(trainer)
+        return trainer._metrics["train"]["solo/alignment"][0]
+
+    scaled = tiny_model()
+    scaled.config.rope_parameters = {"rope_type": "linear", "factor": 4.0, "rope_theta": 10_000.0}
+    scaled = type(scaled)(scaled.config)
+    scaled.load_state_dict(tiny_model().state_dict())
+    assert first_alignment() < 1e-5
+    assert first_alignment(scaled) < 1e-5
+    assert first_alignment(bf16=True) < 1e-2
+
+
 def test_evaluation_with_precomputed_references(tmp_path):
     rows = twins(4, seed=2)
     args = make_args(tmp_path, precompute_ref_log_probs=True)

@@ -21,6 +21,10 @@ def test_defaults(tmp_path, algorithm, alpha, beta, distance):
     assert args.reference_free == (algorithm in ("simpo", "orpo"))
 
 
+def test_a_limit_that_is_not_used_is_not_checked(tmp_path):
+    assert make_args(tmp_path, objective="short_po", max_length=128, max_long_length=64).max_length == 128
+
+
 def test_what_is_given_stays(tmp_path):
     args = make_args(tmp_path, algorithm="simpo", beta=2.0, solo_alpha=0.0, simpo_gamma=0.5, solo_distance="huber")
     assert (args.beta, args.solo_alpha, args.simpo_gamma, args.solo_distance) == (2.0, 0.0, 0.5, "huber")

@@ -186,8 +186,9 @@ def test_detached_short_reward_moves_the_long_side_alone(tmp_path):
     assert_same_gradients(gradients, expected, atol=2e-4, rtol=1e-3)
 
 
-def test_rejected_answers_never_run_on_the_long_prompts(tmp_path):
-    trainer = make_trainer(make_args(tmp_path))
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_rejected_answers_never_run_on_the_long_prompts(tmp_path, algorithm):
+    trainer = make_trainer(make_args(tmp_path, algorithm=algorithm))
     batch = batch_of(trainer)
     ids = [row[row != 0].tolist() for row in batch["long_input_ids"]]
     assert ids == [row["long_prompt_ids"] + row["chosen_ids"] for row in trainer.train_dataset]
@@ -202,7 +203,8 @@ def test_rejected_answers_never_run_on_the_long_prompts(tmp_path):
     assert shapes == [tuple(batch["input_ids"].shape), tuple(batch["long_input_ids"].shape)]
 
 
-def test_other_distractors_change_the_gap_alone(tmp_path):
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_other_distractors_change_the_gap_alone(tmp_path, algorithm):
     def shuffled(row):
         words = row["long_prompt"].split()
         n = len(row["prompt"].split())
@@ -210,7 +212,7 @@ def test_other_distractors_change_the_gap_alone(tmp_path):
 
     metrics = []
     for rows in (twins(), twins().map(shuffled)):
-        trainer = make_trainer(make_args(tmp_path, algorithm="simpo"), rows)
+        trainer = make_trainer(make_args(tmp_path, algorithm=algorithm), rows)
         loss_and_gradients(trainer)
         metrics.append(trainer._metrics["train"])
     assert metrics[0]["solo/po_loss"] == metrics[1]["solo/po_loss"]
@@ -218,9 +220,10 @@ def test_other_distractors_change_the_gap_alone(tmp_path):
     assert metrics[0]["rewards/long_chosen"] != metrics[1]["rewards/long_chosen"]
 
 
-def test_the_alignment_falls(tmp_path):
-    """Trained on nothing else, the long rewards come to the short ones."""
-    settings = {"algorithm": "simpo", "solo_alpha": 100.0, "max_steps": 60, "learning_rate": 3e-3}
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_alignment_falls(tmp_path, algorithm):
+    """Trained on hardly anything else, the long rewards come to the short ones."""
+    settings = {"algorithm": algorithm, "solo_alpha": 100.0, "max_steps": 60, "learning_rate": 3e-3}
     trainer = make_trainer(make_args(tmp_path, **settings, per_device_train_batch_size=8))
     trainer.train()
     gaps = [entry["solo/alignment"] for entry in trainer.state.log_history if "solo/alignment" in entry]

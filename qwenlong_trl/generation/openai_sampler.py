@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import queue
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ..openai_client import check_options, open_client
 from ..rewards.judge import describe_error
 from .sampling import Completion, GenerationError, Prompt, PromptsRefusedError, Sampling, example_seed
 
@@ -65,15 +65,7 @@ class OpenAISampler:
         max_retries: int = 4,
         chat_template_kwargs: dict[str, Any] | None = None,
     ):
-        try:
-            import openai  # noqa: F401  (said now, not after the prompts are made)
-        except ImportError:
-            raise ImportError('OpenAISampler needs the openai client: pip install "qwenlong-trl[judge]"') from None
-        for name, value in (("concurrency", concurrency), ("timeout", timeout)):
-            if not value > 0:
-                raise ValueError(f"{name} must be positive, got {value!r}")
-        if max_retries < 0:
-            raise ValueError(f"max_retries must be at least 0, got {max_retries!r}")
+        check_options("OpenAISampler", max_retries, concurrency=concurrency, timeout=timeout)
         self.model = model
         self.base_url = base_url
         self.api_key = api_key
@@ -114,7 +106,7 @@ class OpenAISampler:
             thread.join()
 
     async def _all(self, todo: list[tuple[int, tuple[Prompt, str]]], sampling: Sampling, done) -> None:
-        from openai import AsyncOpenAI, BadRequestError, UnprocessableEntityError
+        from openai import BadRequestError, UnprocessableEntityError
 
         failed: list[str] = []
         refused: list[str] = []
@@ -138,12 +130,7 @@ class OpenAISampler:
                 if in_a_row >= _GIVE_UP:
                     return
 
-        async with AsyncOpenAI(
-            base_url=self.base_url,
-            api_key=self.api_key or os.environ.get("OPENAI_API_KEY") or "none",
-            timeout=self.timeout,
-            max_retries=self.max_retries,
-        ) as client:
+        async with open_client(self.base_url, self.api_key, self.timeout, self.max_retries) as client:
             await asyncio.gather(*(worker() for _ in range(min(self.concurrency, len(todo)))))
         if failed:
             left = len(list(waiting))

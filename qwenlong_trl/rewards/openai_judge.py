@@ -16,6 +16,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+from ..openai_client import check_options, open_client
 from .judge import ChatJudge, Judgement, describe_error
 
 
@@ -73,15 +74,7 @@ class OpenAIJudge(ChatJudge):
         cache: str | Path | None = None,
         extra_body: dict[str, Any] | None = None,
     ):
-        try:
-            import openai  # noqa: F401  (said now, not after the first rollouts)
-        except ImportError:
-            raise ImportError('OpenAIJudge needs the openai client: pip install "qwenlong-trl[judge]"') from None
-        for name, value in (("concurrency", concurrency), ("timeout", timeout), ("max_tokens", max_tokens)):
-            if not value > 0:
-                raise ValueError(f"{name} must be positive, got {value!r}")
-        if max_retries < 0:
-            raise ValueError(f"max_retries must be at least 0, got {max_retries!r}")
+        check_options("OpenAIJudge", max_retries, concurrency=concurrency, timeout=timeout, max_tokens=max_tokens)
         share_of(concurrency)  # its error, now rather than in every batch
         # The server's address is not part of it: the same model may be moved. What changes its answers is.
         super().__init__(f"openai/{model}/{max_tokens}/{extra_body or ''}", prompt, deadline, cache)
@@ -102,17 +95,10 @@ class OpenAIJudge(ChatJudge):
         self.__dict__.update(state, _limits=weakref.WeakKeyDictionary())
 
     async def _answer(self, batch: list[list[dict[str, str]]], until: float) -> list[Judgement]:
-        from openai import AsyncOpenAI
-
         # One for each event loop, which two rewards with this judge share.
         limit = self._limits.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(share_of(self.concurrency)))
         # A client for each batch: its connections belong to the event loop, and must be closed before it ends.
-        async with AsyncOpenAI(
-            base_url=self.base_url,
-            api_key=self.api_key or os.environ.get("OPENAI_API_KEY") or "none",
-            timeout=self.timeout,
-            max_retries=self.max_retries,
-        ) as client:
+        async with open_client(self.base_url, self.api_key, self.timeout, self.max_retries) as client:
             tasks = [asyncio.create_task(self._request(client, limit, messages)) for messages in batch]
             _, late = await asyncio.wait(tasks, timeout=max(0.0, until - time.monotonic()))
             for task in late:

@@ -14,6 +14,12 @@ except PackageNotFoundError:  # running from a source tree that was not installe
 
 # Public name -> module that defines it. Modules are imported when a name is first used.
 _MODULE_OF = {
+    "CPRSConfig": "cprs",
+    "CPRSForTokenCritic": "cprs",
+    "CPRSModel": "cprs",
+    "CPRSTrainer": "cprs",
+    "CPRSTrainingArguments": "cprs",
+    "ContextCompressionPipeline": "cprs",
     "Curriculum": "phased_grpo",
     "CurriculumCallback": "phased_grpo",
     "CurriculumMismatchError": "phased_grpo",
@@ -31,6 +37,12 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "CPRSConfig",
+    "CPRSForTokenCritic",
+    "CPRSModel",
+    "CPRSTrainer",
+    "CPRSTrainingArguments",
+    "ContextCompressionPipeline",
     "Curriculum",
     "CurriculumCallback",
     "CurriculumMismatchError",
@@ -49,6 +61,14 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from .cprs import (
+        ContextCompressionPipeline,
+        CPRSConfig,
+        CPRSForTokenCritic,
+        CPRSModel,
+        CPRSTrainer,
+        CPRSTrainingArguments,
+    )
     from .data import Document, Evidence, InvalidRecordError, LongContextExample
     from .phased_grpo import (
         Curriculum,

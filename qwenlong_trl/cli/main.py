@@ -21,6 +21,8 @@ COMMANDS = {
     "phased-grpo": ("qwenlong_trl.cli.phased_grpo", "GRPO over phases of growing context length."),
     "solopo-pairs": ("qwenlong_trl.cli.solopo_pairs", "Make preference pairs with short and long prompts."),
     "solopo": ("qwenlong_trl.cli.solopo", "Short-to-long preference optimisation: DPO, SimPO, ORPO."),
+    "cprs-train": ("qwenlong_trl.cli.cprs_train", "Train a context compressor (QwenLong-CPRS)."),
+    "compress": ("qwenlong_trl.cli.compress", "Keep of long texts what a question needs."),
     "judge-check": ("qwenlong_trl.cli.judge_check", "Measure a judge on labelled pairs of answers."),
     "quickstart": ("qwenlong_trl.quickstart.run", "Train a small reader on two CPU cores, with a report."),
 }

@@ -11,8 +11,8 @@ FORMATS = ("auto", "records", "musique", "hotpotqa", "nq_open", "squad", "docqa_
 
 
 @dataclass
-class RecordArguments:
-    """Records, and how prompts are made of them."""
+class FileArguments:
+    """Files with records."""
 
     records: list[str] | None = field(
         default=None,
@@ -22,34 +22,12 @@ class RecordArguments:
         default="auto", metadata={"help": "Format of all files with records.", "choices": list(FORMATS)}
     )
     skip_invalid: bool = field(default=False, metadata={"help": "Count and list malformed rows instead of stopping."})
-    chat: str = field(
-        default="auto",
-        metadata={
-            "help": "Whether prompts of records are chat messages ('true') or plain text ('false'). 'auto': messages "
-            "if the tokenizer has a chat template.",
-            "choices": ["auto", "true", "false"],
-        },
-    )
-    prompt_template: str | None = field(
-        default=None,
-        metadata={"help": "Prompt with one $DOC$ and one $Q$, or a file with it. Defaults to that of QwenLong-L1."},
-    )
 
     def __post_init__(self):
         if isinstance(self.records, str):  # one file in YAML
             self.records = [self.records]
-        if isinstance(self.chat, bool):  # YAML reads `true` so
-            self.chat = str(self.chat).lower()
-        if self.chat not in ("auto", "true", "false"):
-            raise ValueError(f"`chat` must be 'auto', 'true' or 'false', got {self.chat!r}")
         if self.records_format not in FORMATS:
             raise ValueError(f"`records_format` must be one of {', '.join(FORMATS)}, got {self.records_format!r}")
-        if self.prompt_template is not None and "$DOC$" not in self.prompt_template:
-            self.prompt_template = _read_template(self.prompt_template)
-
-    def is_chat(self, tokenizer) -> bool:
-        """Whether prompts are messages for a model with this tokenizer."""
-        return self.chat == "true" or (self.chat == "auto" and tokenizer.chat_template is not None)
 
     def read(self, paths: Sequence[str], skipped: list[str]) -> list[LongContextExample]:
         """The records of all files, ids unique; malformed rows go to `skipped` with `skip_invalid`, else raise."""
@@ -68,6 +46,37 @@ class RecordArguments:
                     )
                 examples[example.id] = example
         return list(examples.values())
+
+
+@dataclass
+class RecordArguments(FileArguments):
+    """Records, and how prompts are made of them."""
+
+    chat: str = field(
+        default="auto",
+        metadata={
+            "help": "Whether prompts of records are chat messages ('true') or plain text ('false'). 'auto': messages "
+            "if the tokenizer has a chat template.",
+            "choices": ["auto", "true", "false"],
+        },
+    )
+    prompt_template: str | None = field(
+        default=None,
+        metadata={"help": "Prompt with one $DOC$ and one $Q$, or a file with it. Defaults to that of QwenLong-L1."},
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.chat, bool):  # YAML reads `true` so
+            self.chat = str(self.chat).lower()
+        if self.chat not in ("auto", "true", "false"):
+            raise ValueError(f"`chat` must be 'auto', 'true' or 'false', got {self.chat!r}")
+        if self.prompt_template is not None and "$DOC$" not in self.prompt_template:
+            self.prompt_template = _read_template(self.prompt_template)
+
+    def is_chat(self, tokenizer) -> bool:
+        """Whether prompts are messages for a model with this tokenizer."""
+        return self.chat == "true" or (self.chat == "auto" and tokenizer.chat_template is not None)
 
 
 def check_files(paths: Sequence[str]) -> None:

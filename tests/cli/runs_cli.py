@@ -42,7 +42,7 @@ def train(command: str, *argv) -> int:
         "gradient_accumulation_steps": 2,
         "learning_rate": 1e-2,
     }
-    if command != "solopo":  # which reads no records
+    if command not in ("solopo", "cprs-train"):  # which make no prompts of records
         settings["prompt_template"] = TEMPLATE
     if command == "phased-grpo":
         settings |= {"num_generations": 2, "max_completion_length": 4, "phases": PHASES, "save_steps": 1}

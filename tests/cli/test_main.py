@@ -37,7 +37,7 @@ def test_wrong_command_exits_with_2(argv, capsys):
         main(argv)
     assert exit.value.code == 2
     assert (
-        "expected one of data, sft, phased-grpo, solopo-pairs, solopo, judge-check, quickstart"
+        "expected one of data, sft, phased-grpo, solopo-pairs, solopo, cprs-train, compress, judge-check, quickstart"
         in capsys.readouterr().err
     )
 

@@ -7,11 +7,13 @@ import pytest
 import yaml
 from trl import ModelConfig, get_peft_config
 
+from qwenlong_trl.cli.cprs_train import CriticArguments
 from qwenlong_trl.cli.judges import JudgeArguments
 from qwenlong_trl.cli.launch import parse_arguments
 from qwenlong_trl.cli.phased_grpo import RewardArguments, load_reward_funcs
 from qwenlong_trl.cli.solopo import PairArguments
 from qwenlong_trl.cli.training import DataArguments
+from qwenlong_trl.cprs import CPRSTrainingArguments
 from qwenlong_trl.phased_grpo import PhasedGRPOConfig
 from qwenlong_trl.sft import LongSFTConfig
 from qwenlong_trl.solopo import SoLoPOConfig
@@ -21,10 +23,11 @@ FOLDER = Path(__file__).parents[2] / "examples" / "recipes"
 GRPO = (DataArguments, RewardArguments, JudgeArguments, PhasedGRPOConfig, ModelConfig)
 SFT = (DataArguments, LongSFTConfig, ModelConfig)
 SOLOPO = (PairArguments, SoLoPOConfig, ModelConfig)
+CPRS = (CriticArguments, CPRSTrainingArguments)
 
 
 def parse(name: str, *flags):
-    types = SFT if name.endswith("sft") else SOLOPO if "solopo" in name else GRPO
+    types = SFT if name.endswith("sft") else SOLOPO if "solopo" in name else CPRS if "cprs" in name else GRPO
     # No vLLM, GPU or tracker is needed to read a recipe.
     argv = ["--config", str(FOLDER / f"{name}.yaml"), "--use_cpu", "true", "--report_to", "none", *flags]
     return parse_arguments("x", argv, types, "", "")
@@ -37,7 +40,7 @@ def elsewhere(monkeypatch, tmp_path):
 
 @pytest.fixture
 def on_eight_processes(monkeypatch):
-    for config in (PhasedGRPOConfig, LongSFTConfig, SoLoPOConfig):
+    for config in (PhasedGRPOConfig, LongSFTConfig, SoLoPOConfig, CPRSTrainingArguments):
         monkeypatch.setattr(config, "world_size", property(lambda self: 8))
 
 
@@ -115,3 +118,11 @@ def test_solopo_on_one_gpu():
     _, config, model = parse("qwen2.5-7b-solopo-lora")
     assert config.reference_free and (config.solo_alpha, config.simpo_gamma / config.beta) == (1.0, 0.3)
     assert "lm_head" not in get_peft_config(model).target_modules
+
+
+def test_the_values_of_cprs(on_eight_processes):
+    critic, config = parse("qwen3-0.6b-cprs")
+    assert config.train_batch_size * config.gradient_accumulation_steps * config.world_size == 256
+    assert (config.num_train_epochs, config.learning_rate, config.lr_scheduler_type) == (3, 1e-5, "constant")
+    assert (config.window_tokens, config.outside_drop_rate) == (8192, 0.5)
+    assert critic.config_fields() == {"position_loss": "cross_entropy"}

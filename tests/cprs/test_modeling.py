@@ -1,0 +1,334 @@
+"""The critic's masks, with and without padding and packing, its heads, and the layouts that it loads."""
+
+import json
+
+import pytest
+import torch
+from cprs_tiny import tiny_critic
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from qwenlong_trl.cprs import CPRSConfig, CPRSForTokenCritic
+
+
+BACKBONES = ("qwen2", "qwen3", "llama")
+IMPLEMENTATIONS = ("eager", "sdpa", "flash_attention_2")
+SHAPE = {
+    "vocab_size": 60,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "bos_token_id": None,
+    "eos_token_id": 0,
+}
+
+
+def critic(backbone="qwen2", attention="sdpa", **config) -> CPRSForTokenCritic:
+    model = tiny_critic(backbone=backbone, num_hidden_layers=4, **config)
+    model.config._attn_implementation = attention
+    return model
+
+
+@pytest.fixture(autouse=True)
+def flash_on_any_device(monkeypatch):
+    """Flash attention's kernel by plain matrices: everything up to the kernel's arguments is the real code."""
+
+    def kernel(query, key, value, attention_mask, query_length, is_causal, softmax_scale=None, **kwargs):
+        query, key, value = (x.transpose(1, 2) for x in (query, key, value))
+        groups = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        seen = torch.ones(query_length, query_length, dtype=torch.bool)
+        if is_causal:
+            seen = seen.tril()
+        seen = seen[None, None].expand(len(query), 1, -1, -1)
+        if attention_mask is not None:
+            seen = seen & attention_mask[:, None, None, :].bool()
+        elif (positions := kwargs.get("position_ids")) is not None and positions.shape[0] == len(query):
+            packed = (positions == 0).cumsum(-1)
+            seen = seen & (packed[:, None, :, None] == packed[:, None, None, :])
+        scores = (query @ key.transpose(-1, -2)) * (softmax_scale or query.shape[-1] ** -0.5)
+        scores = scores.masked_fill(~seen, -1e30)
+        return (scores.softmax(-1) @ value).transpose(1, 2)
+
+    monkeypatch.setattr("transformers.integrations.flash_attention._flash_attention_forward", kernel)
+
+
+def ids(*shape, seed=0) -> torch.Tensor:
+    return torch.randint(1, 400, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def hidden_of(model, *args, **kwargs):
+    with torch.no_grad():
+        return model(*args, **kwargs, output_hidden_states=True).hidden_states
+
+
+@pytest.mark.parametrize("attention", IMPLEMENTATIONS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_last_token_reaches_the_first_in_upper_layers_only(backbone, attention):
+    model = critic(backbone, attention)
+    assert model.config.bidirectional_start_layer == 3
+    tokens = ids(2, 12)
+    other = tokens.clone()
+    other[:, -1] = other[:, -1] % 399 + 1
+    before, after = hidden_of(model, tokens), hidden_of(model, other)
+    reached = [not torch.equal(a[:, 0], b[:, 0]) for a, b in zip(before, after, strict=True)]
+    assert reached == [False, False, False, False, True]  # embeddings, three causal layers, one that looks ahead
+    assert all(torch.equal(a[:, :-1], b[:, :-1]) for a, b in zip(before[:-1], after[:-1], strict=True))
+
+
+@pytest.mark.parametrize("start", [0, 2, 4])
+def test_any_layer_may_be_the_first_that_looks_ahead(start):
+    model = critic(bidirectional_start_layer=start)
+    tokens = ids(1, 9)
+    other = tokens.clone()
+    other[:, -1] = other[:, -1] % 399 + 1
+    before, after = hidden_of(model, tokens), hidden_of(model, other)
+    reached = [not torch.equal(a[:, 0], b[:, 0]) for a, b in zip(before, after, strict=True)]
+    assert reached == [layer > start for layer in range(5)]
+
+
+@pytest.mark.parametrize("attention", IMPLEMENTATIONS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_padding_on_either_side_changes_nothing(backbone, attention):
+    model = critic(backbone, attention)
+    short, long = ids(1, 7), ids(1, 12, seed=1)
+    with torch.no_grad():
+        alone, other = model(short).logits, model(long).logits
+    for left in (False, True):
+        padding = torch.zeros(1, 5, dtype=torch.long)
+        row = torch.cat([padding, short] if left else [short, padding], 1)
+        mask = (torch.cat([padding, torch.ones_like(short)] if left else [torch.ones_like(short), padding], 1)).long()
+        with torch.no_grad():
+            both = model(torch.cat([row, long]), attention_mask=torch.cat([mask, torch.ones_like(long)])).logits
+        torch.testing.assert_close(both[:1][:, mask[0].bool()], alone, atol=2e-5, rtol=1e-5)
+        torch.testing.assert_close(both[1:], other, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_implementations_agree(backbone):
+    tokens = ids(2, 12)
+    mask = torch.ones_like(tokens)
+    mask[0, 8:] = 0
+    outputs = []
+    for attention in IMPLEMENTATIONS:
+        with torch.no_grad():
+            outputs.append(critic(backbone, attention)(tokens, attention_mask=mask).logits[mask.bool()])
+    for other in outputs[1:]:
+        torch.testing.assert_close(other, outputs[0], atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("attention", IMPLEMENTATIONS)
+def test_packed_windows_do_not_see_each_other(attention):
+    model = critic(attention=attention)
+    first, second = ids(1, 5), ids(1, 8, seed=1)
+    positions = torch.cat([torch.arange(5), torch.arange(8)])[None]
+    with torch.no_grad():
+        packed = model(torch.cat([first, second], 1), position_ids=positions).logits
+        torch.testing.assert_close(packed[:, :5], model(first).logits, atol=2e-5, rtol=1e-5)
+        torch.testing.assert_close(packed[:, 5:], model(second).logits, atol=2e-5, rtol=1e-5)
+
+
+def test_nothing_is_cached_and_both_inputs_are_refused():
+    model = critic()
+    assert model.config.use_cache is False
+    assert "past_key_values" not in model(ids(1, 4))
+    with pytest.raises(ValueError, match="either input_ids or inputs_embeds"):
+        model()
+    embedded = model.model.embed_tokens(ids(1, 4))
+    torch.testing.assert_close(model(inputs_embeds=embedded).logits, model(ids(1, 4)).logits)
+
+
+def test_tag_logits_are_rows_of_the_lm_head():
+    model = critic()
+    tokens, tags = ids(2, 6), torch.tensor([7, 300, 2])
+    with torch.no_grad():
+        output = model(tokens, tag_ids=tags)
+        full = model.lm_head(hidden_of(model, tokens)[-1])
+    assert output.tag_logits.shape == (2, 6, 3) and output.logits.shape == (2, 6, 4)
+    torch.testing.assert_close(output.tag_logits, full[..., tags])
+
+
+def test_only_labelled_positions_reach_the_lm_head():
+    model = critic()
+    seen = []
+    model.lm_head.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape))
+    labels = torch.full((2, 10), -100)
+    labels[0, 3:5], labels[1, 2] = 1, 2
+    model(ids(2, 10), labels=labels, tag_labels=labels.clamp(min=-100))
+    assert seen == [torch.Size([3, 8])]
+    model(ids(2, 10), tag_ids=torch.tensor([1]))
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_gradients_reach_both_heads_and_all_layers(backbone):
+    model = critic(backbone).train()
+    labels = torch.randint(0, 4, (2, 10))
+    model(ids(2, 10), labels=labels, tag_labels=labels + 5).loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_gradient_checkpointing_gives_the_same_gradients():
+    labels = torch.randint(0, 4, (2, 10))
+    mask = torch.ones_like(labels)
+    mask[1, 7:] = 0
+    gradients = []
+    for checkpointing in (False, True):
+        model = critic().train()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        model(ids(2, 10), attention_mask=mask, labels=labels.masked_fill(mask == 0, -100)).loss.backward()
+        gradients.append([p.grad for p in model.model.layers.parameters()])
+    for plain, checkpointed in zip(*gradients, strict=True):
+        torch.testing.assert_close(checkpointed, plain)
+
+
+def test_lora_trains_and_merges():
+    from peft import LoraConfig, get_peft_model
+
+    model = critic()
+    with torch.no_grad():
+        before = model(ids(1, 8)).logits
+    peft = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj", "v_proj"], modules_to_save=["cls_head"]))
+    torch.testing.assert_close(peft(ids(1, 8)).logits, before)
+    optimizer = torch.optim.SGD([p for p in peft.parameters() if p.requires_grad], lr=0.5)
+    for _ in range(3):
+        peft(input_ids=ids(1, 8), labels=torch.ones(1, 8, dtype=torch.long)).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with torch.no_grad():
+        trained = peft.eval()(ids(1, 8)).logits
+        merged = peft.merge_and_unload()
+        assert type(merged) is CPRSForTokenCritic
+        torch.testing.assert_close(merged(ids(1, 8)).logits, trained, atol=1e-5, rtol=1e-4)
+    assert (trained - before).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_saved_and_loaded(tmp_path, backbone):
+    model = critic(backbone, bidirectional_start_layer=1, position_weights=[2.0, 1.0, 0.5, 2.0])
+    model.save_pretrained(tmp_path)
+    for loaded in (CPRSForTokenCritic.from_pretrained(tmp_path), AutoModel.from_pretrained(tmp_path)):
+        assert type(loaded) is CPRSForTokenCritic
+        assert loaded.config.to_dict() | {"_name_or_path": ""} == model.config.to_dict() | {
+            "_name_or_path": "",
+            "dtype": loaded.config.to_dict()["dtype"],
+            "architectures": loaded.config.architectures,
+            "transformers_version": loaded.config.to_dict()["transformers_version"],
+            "auto_map": loaded.config.to_dict().get("auto_map"),
+        }
+        torch.testing.assert_close(loaded.eval()(ids(1, 8)).logits, model(ids(1, 8)).logits)
+    assert type(AutoConfig.from_pretrained(tmp_path)) is CPRSConfig
+
+
+def backbone_of(kind: str, tied: bool = False):
+    torch.manual_seed(0)
+    shape = SHAPE | {"tie_word_embeddings": tied, "pad_token_id": None}
+    if kind == "qwen3":
+        return Qwen3ForCausalLM(Qwen3Config(**shape, head_dim=8))
+    return (
+        Qwen2ForCausalLM(Qwen2Config(**shape))
+        if kind == "qwen2"
+        else LlamaForCausalLM(LlamaConfig(**shape, head_dim=6))
+    )
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_from_a_backbone_with_its_weights(tmp_path, kind):
+    """All layers causal, the critic computes what the backbone does."""
+    backbone = backbone_of(kind).eval()
+    backbone.save_pretrained(tmp_path)
+    model = CPRSForTokenCritic.from_backbone(tmp_path, bidirectional_start_layer=4).eval()
+    assert model.config.backbone_type == kind
+    tokens = ids(2, 9) % 60
+    with torch.no_grad():
+        torch.testing.assert_close(model(tokens, tag_ids=torch.arange(60)).tag_logits, backbone(tokens).logits)
+    assert CPRSForTokenCritic.from_backbone(tmp_path).config.bidirectional_start_layer == 3
+
+
+def test_a_tied_head_is_untied_unless_told_otherwise(tmp_path):
+    backbone_of("qwen2", tied=True).save_pretrained(tmp_path)
+    apart = CPRSForTokenCritic.from_backbone(tmp_path)
+    assert apart.lm_head.weight.data_ptr() != apart.model.embed_tokens.weight.data_ptr()
+    assert torch.equal(apart.lm_head.weight, apart.model.embed_tokens.weight)
+    with torch.no_grad():
+        apart.lm_head.weight.add_(1.0)
+    apart.save_pretrained(tmp_path / "apart")
+    again = CPRSForTokenCritic.from_pretrained(tmp_path / "apart")
+    assert torch.equal(again.lm_head.weight, apart.lm_head.weight)
+    assert torch.equal(again.model.embed_tokens.weight, apart.model.embed_tokens.weight)
+    tied = CPRSForTokenCritic.from_backbone(tmp_path, untie=False)
+    assert tied.lm_head.weight.data_ptr() == tied.model.embed_tokens.weight.data_ptr()
+
+
+def test_loads_the_layout_of_the_release(tmp_path):
+    """`model.*`, `lm_head.weight`, `cls_head.*`, a configuration of type qwen2 without a word on critics."""
+    model = tiny_critic(num_hidden_layers=4)
+    model.save_pretrained(tmp_path)
+    names = set(load_file(tmp_path / "model.safetensors"))
+    assert {"lm_head.weight", "cls_head.weight", "cls_head.bias", "model.norm.weight"} <= names
+    save_file(
+        {name: value.half() for name, value in load_file(tmp_path / "model.safetensors").items()}, tmp_path / "m.st"
+    )
+    (tmp_path / "m.st").replace(tmp_path / "model.safetensors")
+    plain = Qwen2Config(
+        **{name: getattr(model.config, name) for name in Qwen2Config().to_dict() if hasattr(model.config, name)}
+    ).to_dict()
+    plain |= {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLMandBIO"], "dtype": "float16"}
+    plain = {name: value for name, value in plain.items() if name not in ("id2label", "label2id")}
+    (tmp_path / "config.json").write_text(json.dumps(plain), encoding="utf-8")
+    loaded, info = CPRSForTokenCritic.from_pretrained(tmp_path, dtype=torch.float32, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert loaded.config.bidirectional_start_layer == 3 and loaded.config.window_tokens == 8192
+    torch.testing.assert_close(loaded.eval()(ids(1, 8)).logits, model(ids(1, 8)).logits, atol=0.05, rtol=0.05)
+
+
+def test_in_bfloat16_the_position_head_stays_exact(tmp_path):
+    tiny_critic().save_pretrained(tmp_path)
+    loaded = CPRSForTokenCritic.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert loaded.cls_head.weight.dtype == torch.float32
+    assert loaded.model.layers[0].mlp.up_proj.weight.dtype == torch.bfloat16
+    assert loaded(ids(1, 8)).logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"backbone_type": "gpt2"}, "`backbone_type` must be one of llama, qwen2, qwen3"),
+        ({"bidirectional_start_layer": 40}, "between 0 and num_hidden_layers=32"),
+        ({"bidirectional_start_layer": -1}, "`bidirectional_start_layer`"),
+        ({"window_tokens": 1}, "`window_tokens` must be at least 2"),
+        ({"position_loss": "hinge"}, "`position_loss` must be"),
+        ({"position_weights": [1.0]}, "`position_weights` needs 4 numbers"),
+        ({"tag_loss_weight": -1.0}, "`tag_loss_weight` must not be negative"),
+        ({"use_sliding_window": True, "max_window_layers": 2}, "sliding-window attention"),
+    ],
+)
+def test_a_configuration_that_cannot_be(fields, message):
+    with pytest.raises(ValueError, match=message):
+        CPRSConfig(**fields)
+
+
+def test_another_kind_of_model_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": 8}), encoding="utf-8")
+    with pytest.raises(ValueError, match="holds a model of type 'bert'"):
+        CPRSForTokenCritic.from_pretrained(tmp_path)
+    critic().model.save_pretrained(tmp_path / "base")  # without heads, and names without `model.`
+    with pytest.raises(ValueError, match="no backbone"):
+        backbone_of("qwen2").save_pretrained(tmp_path / "cut")
+        weights = load_file(tmp_path / "cut" / "model.safetensors")
+        weights.pop("model.norm.weight")
+        save_file(weights, tmp_path / "cut" / "model.safetensors", metadata={"format": "pt"})
+        CPRSForTokenCritic.from_backbone(tmp_path / "cut")

@@ -39,6 +39,8 @@ def main(argv: list[str]) -> int:
     from ..cprs.options import CompressionOptions
 
     CompressionOptions(**options)
+    if args.device is not None:
+        _check_device(args.device)
     source = {name: getattr(args, name) for name in ("revision", "device") if getattr(args, name) is not None}
     cprs = ContextCompressionPipeline.from_pretrained(
         args.model, dtype=args.dtype, trust_remote_code=args.trust_remote_code, **source
@@ -123,7 +125,11 @@ def _parser() -> argparse.ArgumentParser:
     add("dtype", "Type of the weights (auto).", default="auto")
     add("device", "Where the model runs: cpu, cuda:0. By default the accelerator, if there is one.")
     add("revision", "Revision of the model on the hub.")
-    add("trust_remote_code", "Whether code of the model's repository may run.", action="store_true")
+    add(
+        "trust_remote_code",
+        "Whether code of the repository's tokenizer may run; model and pipeline are this package's.",
+        action="store_true",
+    )
     return parser
 
 
@@ -136,6 +142,16 @@ def _region(region: str, several: bool) -> tuple[int, ...]:
     if len(numbers) != (3 if several else 2) or not all(number.isdecimal() for number in numbers):
         raise ValueError(f"--keep must be {'FILE_INDEX:START:END' if several else 'START:END'}, got {region!r}")
     return tuple(map(int, numbers))
+
+
+def _check_device(name: str) -> None:
+    """Before the weights are loaded."""
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from None
 
 
 def _check_output(path: Path, overwrite: bool) -> None:

@@ -2,8 +2,8 @@
 
 ```bash
 qwenlong-trl cprs-train --config examples/recipes/smollm2-cpu-cprs.yaml
-qwenlong-trl cprs-train --model_name_or_path Qwen/Qwen3-0.6B-Base --records train.parquet --window_tokens 4096
---output_dir cprs ```
+qwenlong-trl cprs-train --model_name_or_path Qwen/Qwen3-0.6B-Base --records train.parquet --output_dir cprs
+```
 """
 
 from dataclasses import dataclass, field
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
     code = launch("cprs-train", argv)
     if code is not None:
         return code
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, set_seed
 
     from ..cprs import CPRSForTokenCritic, CPRSTrainer, CPRSTrainingArguments
 
@@ -85,6 +85,7 @@ def main(argv: list[str]) -> int:
     for line in skipped_lines(skipped):
         say(training_args, line)
     tokenizer = AutoTokenizer.from_pretrained(args.model_name_or_path, revision=args.model_revision)
+    set_seed(training_args.seed)  # the position head, and an adapter, begin at random
     model = CPRSForTokenCritic.from_backbone(
         args.model_name_or_path,
         revision=args.model_revision,
@@ -107,6 +108,10 @@ def main(argv: list[str]) -> int:
         eval_dataset=evaluation if training_args.eval_strategy != "no" else None,
         processing_class=tokenizer,
     )
+    if args.use_peft and (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        raise ValueError(
+            "use_peft merges the adapter at the end, which sharded weights do not allow: train without one"
+        )
     say(training_args, f"{len(trainer.train_dataset)} windows of {len(train)} records")
     trainer.train(resume_from_checkpoint=checkpoint)
     if args.use_peft:  # what is saved at the end is a critic that loads like any other

@@ -43,7 +43,7 @@ def evaluate_baseline(
         name (`str`):
             `"bm25"`: units by BM25 (Lucene's, k1 1.5, b 0.75, English stop words) against the question, among the
             units of the example, with the title of its document in front of each; `"first"`: from the beginning;
-            `"random"`: in random order.
+            `"random"`: in random order. BM25 finds words by their spaces, so it is no baseline for Chinese.
         examples, budgets, granularity:
             As in [`ContextCompressionEvaluator.evaluate`].
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]):

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .decode import OUTSIDE, bridge, spans_of, token_log_probs, viterbi
-from .layout import Layout, intersect, overlaps
+from .layout import Layout, intersect, overlaps, split_documents
 from .official import official_spans
-from .selection import merge_ranges, select
+from .selection import Selection, merge_ranges, select
 from .units import paragraphs, split_long, token_boundaries
 
 
@@ -78,19 +79,26 @@ def compress(
         units = units_within(layout, decoded, target, input_tokens)
         first, last = layout.tokens_of(units)
         chosen_by_model = overlaps(units, decoded)
-        selection = select(
-            units,
-            scores(first, last),
-            chosen_by_model,
-            keep=keep,
-            target=target,
-            # One more for the separator; the tokens of the critic for those of the reader.
-            sizes=(last - first + 1) * (input_tokens / max(len(layout.context.ids), 1)),
-            count=lambda ranges: count(layout.write(ranges)),
-            min_spans=options.min_spans,
-            fallback=options.fallback,
-        )
-        fallback, tokens = selection.fallback, selection.tokens
+
+        def chosen_from(layout: Layout) -> Selection:
+            return select(
+                units,
+                scores(first, last),
+                chosen_by_model,
+                keep=keep,
+                target=target,
+                # One more for the separator; the tokens of the critic for those of the reader.
+                sizes=(last - first + 1) * (input_tokens / max(len(layout.context.ids), 1)),
+                count=lambda ranges: count(layout.write(ranges)),
+                min_spans=options.min_spans,
+                fallback=options.fallback,
+            )
+
+        selection = chosen_from(layout)
+        if target and not len(selection.ranges) and any(layout.titles):  # no unit fits below its title
+            layout = Layout(layout.context, layout.is_list, replace(options, include_titles=False))
+            selection = chosen_from(layout)
+        fallback, tokens = selection.fallback if target is None else None, selection.tokens
         if fallback == "full" and target is None:
             pieces = everything
         elif options.granularity == "token" and target is not None:
@@ -107,7 +115,8 @@ def compress(
     names: list[str | None] = [None] * len(pieces)
     if tag_log_probs is not None and len(pieces):
         likely = _Means(keep_prob[:, None] * np.exp(tag_log_probs))(first, last).argmax(axis=1)
-        names = [tags[i] for i in likely.tolist()]
+        kept_by_model = overlaps(pieces, decoded).tolist()
+        names = [tags[i] if kept else None for i, kept in zip(likely.tolist(), kept_by_model, strict=True)]
     return result(layout, pieces, scores(first, last), names, tokens, input_tokens, fallback, scores)
 
 
@@ -164,7 +173,7 @@ def units_within(layout: Layout, decoded: np.ndarray, target: int | None, input_
     if options.granularity == "document":
         ranges = context.documents
     else:
-        ranges = layout.sentences if options.granularity == "sentence" else paragraphs(context.text)
+        ranges = layout.sentences if options.granularity == "sentence" else split_documents(context, paragraphs)
     return cut(layout.clip(ranges), math.inf)
 
 

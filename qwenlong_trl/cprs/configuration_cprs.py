@@ -16,6 +16,14 @@ from typing import Any
 from transformers import LlamaConfig, PreTrainedConfig, Qwen2Config, Qwen3Config
 
 
+# How a saved critic says that it brings a pipeline of its own.
+CUSTOM_PIPELINES = {
+    "context-compression": {
+        "impl": "pipeline_cprs.ContextCompressionPipeline",
+        "pt": ["AutoModel"],
+        "type": "text",
+    }
+}
 BACKBONE_CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}
 
 # The prompt for question answering of the paper's release; a critic that was trained with another one should say so.
@@ -36,8 +44,9 @@ class CPRSConfig(PreTrainedConfig):
         bidirectional_start_layer (`int`, *optional*):
             Layers from this one on attend in both directions, those below causally; between 0 (all bidirectional) and
             `num_hidden_layers` (all causal). Defaults to three quarters of the depth: 21 of 28 as in the paper.
-        window_tokens (`int`, *optional*, defaults to `8192`):
-            Tokens of a window that the critic reads at once, with instruction and question (section 3.1).
+        window_tokens (`int`, *optional*):
+            Tokens of a window that the critic reads at once, with instruction and question. Defaults to 8,192
+            (section 3.1), or to the positions of the backbone if they are fewer.
         instruction (`str`, *optional*):
             What the critic is asked for when the caller does not say. Defaults to the release's prompt for question
             answering.
@@ -60,7 +69,7 @@ class CPRSConfig(PreTrainedConfig):
 
     backbone_type: str = "qwen2"
     bidirectional_start_layer: int | None = None
-    window_tokens: int = 8192
+    window_tokens: int | None = None
     instruction: str = QA_INSTRUCTION
     position_loss: str = "cross_entropy"
     focal_gamma: float = 2.0
@@ -85,6 +94,8 @@ class CPRSConfig(PreTrainedConfig):
         self.use_cache = False  # a layer that looks ahead has nothing to cache
         if self.bidirectional_start_layer is None:
             self.bidirectional_start_layer = self.num_hidden_layers * 3 // 4
+        if self.window_tokens is None:
+            self.window_tokens = min(8192, self.max_position_embeddings)
         self.check()
 
     def check(self) -> None:

@@ -112,4 +112,5 @@ def _tokenize(pieces: list[str], tokenizer) -> tuple[np.ndarray, np.ndarray, np.
             starts.append(start)
             ends.append(np.maximum.accumulate(end))
         base += len(piece)
+    del encoded  # a Python object for each offset
     return np.concatenate(ids), np.concatenate(starts), np.concatenate(ends)

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..data import LongContextExample
 from ..data.compose import UNSPACED_SCRIPT, normalize_text
-from .labels import documents_of, evidence_ranges
+from .labels import documents_of, evidence_ranges, has_evidence
 from .layout import Layout
 from .pipeline_cprs import ContextCompressionPipeline
 from .selection import merge_ranges
@@ -90,7 +90,7 @@ class ContextCompressionEvaluator(ContextCompressionPipeline):
             `ValueError`: an example has no evidence.
         """
         for example in examples:
-            if not example.evidence:
+            if not has_evidence(example):
                 raise ValueError(f"record {example.id!r} has no evidence: nothing says what to keep")
         inputs = [
             {"context": documents_of(example), "query": example.question, "example": example} for example in examples
@@ -166,7 +166,11 @@ def holds_answer(text: str, answers: Sequence[str]) -> bool:
 
 
 def summarize(results: Sequence[Evaluated]) -> dict[str, float]:
-    """Means over examples of what was kept at each budget, and the F1 of all spans (`nan` where there are none)."""
+    """
+    Means over examples of what was kept at each budget, and the F1 of all spans (`nan` where there are none).
+
+    An answer such as "yes" stands in many a text, and a title that is written out may hold the answer.
+    """
     summary = {}
     found, wanted, right = (sum(getattr(r, name) for r in results) for name in ("found", "wanted", "right"))
     summary["span_f1"] = 2 * right / (found + wanted) if found + wanted else float("nan")

@@ -11,7 +11,7 @@ import numpy as np
 
 from .context import Context
 from .layout import Layout
-from .options import CompressionOptions
+from .options import CompressionOptions, check_tags
 
 
 INPUT_FIELDS = ("context", "query", "instruction", "tags", "keep")
@@ -51,8 +51,8 @@ def check_input(inputs: Any) -> dict[str, Any]:
             f"{', '.join(map(repr, names))} in an input: parameters go into the call, and outputs are ours"
         )
     tags = inputs.get("tags")
-    if tags is not None and (isinstance(tags, str) or not all(isinstance(tag, str) and tag for tag in tags)):
-        raise ValueError(f"`tags` must be a list of words, got {tags!r}")
+    if tags is not None:
+        check_tags(tags)
     known = {name: inputs[name] for name in INPUT_FIELDS if inputs.get(name) is not None}
     return {"context": inputs["context"], **known}
 

@@ -15,6 +15,7 @@ import numpy as np
 from ..data import LongContextExample
 from .context import Context, read_context
 from .instructions import INSTRUCTIONS, NEEDLES, Instruction
+from .layout import sentence_partition, split_documents
 from .modeling_cprs import BEGIN, END, INSIDE, OUTSIDE
 from .needles import insert_needles
 from .prefix import prefix_ids, tag_token_ids
@@ -23,6 +24,11 @@ from .windows import cut_windows
 
 
 IGNORED = -100
+
+
+def has_evidence(example: LongContextExample) -> bool:
+    """Whether there is anything to keep: a record may name blank characters only, or none."""
+    return any(example.evidence_text(span).strip() for span in example.evidence)
 
 
 def documents_of(example: LongContextExample) -> list[dict[str, str]]:
@@ -38,24 +44,25 @@ def evidence_ranges(example: LongContextExample, context: Context, granularity: 
         granularity (`str`):
             `"token"`: the evidence as it is; `"sentence"` or `"paragraph"`: all of them that it touches.
     """
-    found = np.array(
-        sorted(
-            (context.documents[e.document, 0] + e.start, context.documents[e.document, 0] + e.end)
-            for e in example.evidence
-        ),
-        dtype=np.int64,
-    ).reshape(-1, 2)
+    base = context.documents[:, 0]
+    found = [(base[e.document] + e.start, base[e.document] + e.end) for e in example.evidence]
+    found = _merged_text(context, sorted(found))
     if granularity != "token":
-        units = units_of(context, granularity)
+        units = split_documents(context, {"sentence": sentences, "paragraph": paragraphs}[granularity])
         # Units and evidence are sorted, and units do not overlap: those that a span touches stand side by side.
         first = np.searchsorted(units[:, 1], found[:, 0], side="right")
         last = np.searchsorted(units[:, 0], found[:, 1], side="left")
         touched = np.zeros(len(units), dtype=bool)
         for a, b in zip(first, last, strict=True):
             touched[a:b] = True
-        found = units[touched]
+        found = _merged_text(context, units[touched].tolist())
+    return found
+
+
+def _merged_text(context: Context, ranges: list[tuple[int, int]]) -> np.ndarray:
+    """Sorted ranges without white space at their ends, those that overlap as one; blank ones vanish."""
     kept: list[tuple[int, int]] = []
-    for start, end in found.tolist():
+    for start, end in ranges:
         text = context.text[start:end]
         start, end = start + len(text) - len(text.lstrip()), end - (len(text) - len(text.rstrip()))
         if kept and start < kept[-1][1]:  # two spans of evidence that overlap are one
@@ -63,13 +70,6 @@ def evidence_ranges(example: LongContextExample, context: Context, granularity: 
         elif start < end:
             kept.append((start, end))
     return np.array(kept, dtype=np.int64).reshape(-1, 2)
-
-
-def units_of(context: Context, granularity: str) -> np.ndarray:
-    """The sentences or paragraphs of all documents as characters of `context.text`, `int64[u, 2]`; titles are none."""
-    split = {"sentence": sentences, "paragraph": paragraphs}[granularity]
-    found = [split(context.text[start:end]) + start for start, end in context.documents.tolist()]
-    return np.concatenate(found) if found else np.zeros((0, 2), dtype=np.int64)
 
 
 def token_labels(ranges: np.ndarray, context: Context) -> np.ndarray:
@@ -128,7 +128,7 @@ def window_rows(
     """
     rng = _rng(seed, example.id)
     split_at = None
-    if rng.random() < needle_rate:
+    if rng.random() < needle_rate and example.documents:
         instruction = NEEDLES
         example, split_at = insert_needles(example, rng)
     else:
@@ -160,7 +160,7 @@ def window_rows(
 
 def _windows(context: Context, capacity: int, split_at: tuple[int, int] | None) -> np.ndarray:
     """Windows of the tokens; with `split_at` (document, character), two windows meet at that place."""
-    ends = sentences(context.text)
+    ends = sentence_partition(context)
     if split_at is None:
         return cut_windows(context.text, context.starts, context.ends, ends, capacity)
     character = context.documents[split_at[0], 0] + split_at[1]

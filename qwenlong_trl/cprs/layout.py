@@ -11,6 +11,7 @@ All ranges are characters of the text of the [`Context`], sorted and disjoint, u
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -46,7 +47,7 @@ class Layout:
     @cached_property
     def sentences(self) -> np.ndarray:
         """`int64[m, 2]`: a partition of the text."""
-        return sentences(self.context.text, self.options.language)
+        return sentence_partition(self.context, self.options.language)
 
     @cached_property
     def titles(self) -> list[str]:
@@ -111,6 +112,21 @@ class Layout:
     def write(self, ranges: np.ndarray) -> str:
         """The compressed context that consists of these ranges."""
         return self.options.document_separator.join(self.render(ranges).values())
+
+
+def split_documents(context: Context, split: Callable[[str], np.ndarray]) -> np.ndarray:
+    """What `split` makes of the text of each document, as ranges of the text of the context, `int64[m, 2]`."""
+    found = [split(context.text[start:end]) + start for start, end in context.documents.tolist()]
+    return np.concatenate(found) if found else np.empty((0, 2), dtype=np.int64)
+
+
+def sentence_partition(context: Context, language: str = "en") -> np.ndarray:
+    """The sentences of all documents, and what stands between documents (titles), `int64[m, 2]`: a partition."""
+    bounds = np.concatenate([[0], context.documents.reshape(-1), [len(context.text)]])
+    between = np.stack([bounds[::2], bounds[1::2]], axis=1)
+    ranges = np.concatenate([between, split_documents(context, lambda text: sentences(text, language))])
+    ranges = ranges[ranges[:, 0] < ranges[:, 1]]
+    return ranges[np.argsort(ranges[:, 0], kind="stable")]
 
 
 def intersect(ranges: np.ndarray, others: np.ndarray) -> np.ndarray:

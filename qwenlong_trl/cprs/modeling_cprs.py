@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.masking_utils import (
     create_bidirectional_mask,
     create_causal_mask,
@@ -32,7 +34,12 @@ from transformers.models.qwen2 import modeling_qwen2
 from transformers.models.qwen3 import modeling_qwen3
 from transformers.utils import ModelOutput
 
-from .configuration_cprs import CPRSConfig
+from .configuration_cprs import CUSTOM_PIPELINES, CPRSConfig
+
+
+if TYPE_CHECKING:
+    # Never run. Saving a model copies the files that its own one imports, so this puts the pipeline into the folder.
+    from .pipeline_cprs import ContextCompressionPipeline  # noqa: F401
 
 
 BEGIN, INSIDE, OUTSIDE, END = 0, 1, 2, 3  # rows of `cls_head`, in the order of the release
@@ -72,7 +79,6 @@ class CPRSPreTrainedModel(PreTrainedModel):
     config: CPRSConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["LlamaDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"]
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
@@ -95,6 +101,7 @@ class CPRSModel(CPRSPreTrainedModel):
         self.norm = norm_class(config.hidden_size, eps=config.rms_norm_eps)
         self.rotary_emb = rotary_class(config=config)
         self.gradient_checkpointing = False
+        self._no_split_modules = [layer_class.__name__]  # of this model; FSDP refuses names that are not in it
         self.post_init()
 
     def forward(
@@ -114,7 +121,7 @@ class CPRSModel(CPRSPreTrainedModel):
                 0 for padding. Needed as soon as there is any: a layer that looks ahead would see it.
             position_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
                 Where they start again within a row, several windows are packed into it, and none sees another.
-                Packed rows have no `attention_mask`.
+                Packed rows have no `attention_mask`; with flash attention there is one of them.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give either input_ids or inputs_embeds")
@@ -122,12 +129,16 @@ class CPRSModel(CPRSPreTrainedModel):
         packed = None
         if position_ids is None:
             position_ids = torch.arange(hidden.shape[1], device=hidden.device).unsqueeze(0)
-        elif attention_mask is None and position_ids.shape[0] == hidden.shape[0]:
+        elif attention_mask is None:
+            position_ids = position_ids.expand(hidden.shape[0], -1)
             packed = find_packed_sequence_indices(position_ids)  # (batch_size, sequence_length), or None
+            if packed is not None and len(hidden) > 1 and "flash" in self.config._attn_implementation:
+                raise ValueError("flash attention tells packed windows apart in a single row only: pack into one row")
         shared = {"config": self.config, "inputs_embeds": hidden}
         # A causal layer sees no padding that is on the right. Without a mask it is faster, and what it computes there
         # reaches no other token.
-        unseen = attention_mask is not None and bool((attention_mask[:, 1:] <= attention_mask[:, :-1]).all())
+        unseen = attention_mask is not None and attention_mask.dim() == 2
+        unseen = unseen and bool((attention_mask[:, 1:] <= attention_mask[:, :-1]).all())
         causal = create_causal_mask(
             **shared,
             attention_mask=None if unseen else attention_mask,
@@ -155,6 +166,15 @@ class CPRSModel(CPRSPreTrainedModel):
         return output if return_dict in (None, True) else output.to_tuple()
 
 
+class TagHead(nn.Linear):
+    """An LM head of which some rows may be asked for, within its `forward`, where offloaded weights are at hand."""
+
+    def forward(self, hidden: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        if rows is None:
+            return super().forward(hidden)
+        return F.linear(hidden, self.weight[rows.to(self.weight.device)])
+
+
 class CPRSForTokenCritic(CPRSPreTrainedModel):
     """
     A backbone with two heads: `cls_head` says where a span begins, goes on and ends, `lm_head` names it with a word.
@@ -169,8 +189,9 @@ class CPRSForTokenCritic(CPRSPreTrainedModel):
     def __init__(self, config: CPRSConfig):
         super().__init__(config)
         self.model = CPRSModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = TagHead(config.hidden_size, config.vocab_size, bias=False)
         self.cls_head = nn.Linear(config.hidden_size, 4)
+        self._no_split_modules = self.model._no_split_modules
         self.post_init()
 
     @classmethod
@@ -199,10 +220,20 @@ class CPRSForTokenCritic(CPRSPreTrainedModel):
         if missing:
             raise ValueError(f"{pretrained_model_name_or_path} is no backbone for a critic: it lacks {missing[:3]}")
         if untie and model.config.tie_word_embeddings:
+            if is_deepspeed_zero3_enabled():
+                raise ValueError(
+                    "under ZeRO-3 each process holds a part of the embeddings, which cannot be copied to the LM head: "
+                    "save what from_backbone returns in a process of its own, and train that folder"
+                )
             model.lm_head.weight = nn.Parameter(model.model.embed_tokens.weight.detach().clone())
             model.config.tie_word_embeddings = False
             model.all_tied_weights_keys = {}
         return model
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
+        """As every model, with the code of model and pipeline: both load where this package is not installed."""
+        self.config.custom_pipelines = CUSTOM_PIPELINES
+        super().save_pretrained(save_directory, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.model.embed_tokens
@@ -250,11 +281,11 @@ class CPRSForTokenCritic(CPRSPreTrainedModel):
             output_hidden_states=output_hidden_states,
         )
         hidden = output.last_hidden_state
-        logits = self.cls_head(hidden.to(self.cls_head.weight.dtype)).float()  # (batch_size, sequence_length, 4)
+        with torch.autocast(hidden.device.type, enabled=False):
+            logits = self.cls_head(hidden.to(self.cls_head.weight.dtype)).float()  # (batch_size, sequence_length, 4)
         tag_logits = None
         if tag_ids is not None:
-            rows = self.lm_head.weight[tag_ids]  # which may be on another device than the last layer
-            tag_logits = F.linear(hidden.to(rows.device), rows).float()  # (batch_size, sequence_length, tags)
+            tag_logits = self.lm_head(hidden, tag_ids).float()  # (batch_size, sequence_length, tags)
         loss = None
         if labels is not None:
             labelled = labels.ne(-100)

@@ -140,8 +140,13 @@ class CompressionOptions:
                 raise TypeError(f"`{name}` must be a text, got {type(getattr(self, name)).__name__}")
         if self.target_tokens is not None and self.rate is not None:
             raise ValueError(f"give either target_tokens={self.target_tokens} or rate={self.rate}, not both")
-        if isinstance(self.tags, str) or any(not isinstance(tag, str) or not tag for tag in self.tags or ()):
-            raise ValueError(f"`tags` must be a list of words, got {self.tags!r}")
+        if self.tags is not None:
+            check_tags(self.tags)
+        if not (
+            self.reader_tokenizer is None or isinstance(self.reader_tokenizer, str) or callable(self.reader_tokenizer)
+        ):
+            kind = type(self.reader_tokenizer).__name__
+            raise TypeError(f"`reader_tokenizer` must be a tokenizer or the name of one, got {kind}")
         self._check_compat()
 
     def _check_compat(self) -> None:
@@ -166,6 +171,12 @@ class CompressionOptions:
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f"; did you mean `{close[0]}`?" if close else f"; known are {', '.join(known)}"
                 raise TypeError(f"context compression has no parameter `{name}`{hint}")
+
+
+def check_tags(tags: Any) -> None:
+    """Raises `ValueError` for anything but a list of words."""
+    if isinstance(tags, str) or not isinstance(tags, Sequence) or not all(isinstance(t, str) and t for t in tags):
+        raise ValueError(f"`tags` must be a list of words, got {tags!r}")
 
 
 _LEAST = {"target_tokens": 0, "max_gap": 0, "min_spans": 0, "min_tokens": 1, "window_tokens": 2}

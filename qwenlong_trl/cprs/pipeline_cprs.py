@@ -16,11 +16,13 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import sentencex  # noqa: F401  needed by `units`; transformers looks for what is missing in this file alone
 import torch
-from transformers import AutoTokenizer, pipeline
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, pipeline
 from transformers.pipelines.base import ChunkPipeline
 from transformers.utils import logging
 
+from .batches import infer, naming
 from .compression import compress, compress_official, result
 from .context import Context, read_context
 from .inputs import INPUT_FIELDS, Job, check_input, protected_ranges
@@ -37,6 +39,8 @@ _BATCH, _CPU_BATCH = 16_384, 2_048  # tokens
 _LIST_BATCHES = 64
 _STREAM_BATCHES, _STREAM_INPUTS = 4, 32
 _BAR_FROM = 17  # windows
+
+logger = logging.get_logger(__name__)
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -60,11 +64,13 @@ class ContextCompressionPipeline(ChunkPipeline):
     The output of an input is a `dict`:
 
     - `compressed` (`str`): what is kept, in the order of the context.
-    - `spans` (`list[dict]`): `text`, `start`, `end`, `score` (mean P(keep) of its tokens), `tag`, and, if the context
-      is a list, `document`. `text` is the context (the document's text) from `start` to `end`, always.
+    - `spans` (`list[dict]`): `text`, `start`, `end`, `score` (mean P(keep) of its tokens), `tag` (`None` where the
+      critic itself kept nothing), and, if the context is a list, `document`. `text` is the context (the document's
+      text) from `start` to `end`, always.
     - `input_tokens`, `compressed_tokens` (`int`), as the reader counts them, and `ratio`, the first by the second;
       `None` if nothing is kept.
-    - `fallback` (`str`, *optional*): the policy that was applied as nothing had been chosen.
+    - `fallback` (`str`, *optional*): the policy that was applied as nothing had been chosen; `None` with a budget,
+      which is filled in any case.
     - `windows` (`int`): how many windows the critic has read.
     - `documents` (`list[dict]`), for a list: `index`, `score` (that of its best sentence), `rank` from 1 on, `spans`
       and `compressed` of each document.
@@ -89,6 +95,7 @@ class ContextCompressionPipeline(ChunkPipeline):
         if self.tokenizer is None:
             raise ValueError("the pipeline needs the critic's tokenizer: give tokenizer=...")
         CompressionOptions(**self._preprocess_params)
+        self.model.eval()  # also one that comes from a trainer
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str, **kwargs) -> ContextCompressionPipeline:
@@ -99,15 +106,28 @@ class ContextCompressionPipeline(ChunkPipeline):
             pretrained_model_name_or_path (`str`):
                 The model.
             kwargs (*optional*):
-                For [`~transformers.pipeline`], and fields of [`CompressionOptions`].
+                For [`~transformers.pipeline`] and for loading (`cache_dir`, `local_files_only`, `subfolder`), and
+                fields of [`CompressionOptions`].
+
+        Raises:
+            `ValueError`: the model is a backbone that was never trained to compress.
         """
         source = {name: kwargs[name] for name in ("revision", "token") if name in kwargs}
+        more = {name: kwargs.pop(name) for name in ("cache_dir", "local_files_only", "subfolder") if name in kwargs}
         weights = {"dtype": kwargs.pop("dtype", "auto"), **kwargs.pop("model_kwargs", {})}
         if (device_map := kwargs.pop("device_map", None)) is not None:
             weights["device_map"] = device_map
         # Not by its name: a configuration of type `qwen2` would be taken for a plain Qwen2.
-        model = CPRSForTokenCritic.from_pretrained(pretrained_model_name_or_path, **source, **weights)
-        kwargs.setdefault("tokenizer", pretrained_model_name_or_path)
+        model, loading = CPRSForTokenCritic.from_pretrained(
+            pretrained_model_name_or_path, output_loading_info=True, **source, **more, **weights
+        )
+        if any(name.startswith("cls_head.") for name in loading["missing_keys"]):
+            raise ValueError(
+                f"{pretrained_model_name_or_path} has no `cls_head`: it is a backbone and no critic. Train one with "
+                "`qwenlong-trl cprs-train`, or with CPRSForTokenCritic.from_backbone and CPRSTrainer"
+            )
+        if "tokenizer" not in kwargs:
+            kwargs["tokenizer"] = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **source, **more)
         return pipeline("context-compression", model=model, pipeline_class=cls, **kwargs)
 
     def _sanitize_parameters(self, **kwargs):
@@ -150,16 +170,25 @@ class ContextCompressionPipeline(ChunkPipeline):
         examples = iter(inputs)
         if isinstance(inputs, torch.utils.data.Dataset) and hasattr(inputs, "__len__"):
             examples = (inputs[i] for i in range(len(inputs)))
+        if isinstance(inputs, list):  # before anything has run
+            for number, example in enumerate(inputs):
+                with naming(number):
+                    check_input(example)
+        examples = enumerate(examples)
         bar, planned = None, 0
         try:
             while True:
-                group, tokens = [], 0
-                for example in islice(examples, most_inputs):
-                    group.append(list(self.preprocess(example, **preprocess_params)))
-                    tokens += sum(len(window["input_ids"]) for window in group[-1])
-                    if tokens >= most_tokens:
-                        break
-                if not group:
+                group, tokens, error = [], 0, None
+                try:
+                    for number, example in islice(examples, most_inputs):
+                        with naming(number):
+                            group.append(list(self.preprocess(example, **preprocess_params)))
+                        tokens += sum(len(window["input_ids"]) for window in group[-1])
+                        if tokens >= most_tokens:
+                            break
+                except Exception as wrong:  # raised when those before it are out
+                    error = wrong
+                if not group and error is None:
                     return
                 done, planned = planned, planned + sum(map(len, group))
                 if bar is None and (options.progress or (options.progress is None and planned >= _BAR_FROM)):
@@ -168,6 +197,8 @@ class ContextCompressionPipeline(ChunkPipeline):
                     bar.total = planned
                     bar.refresh()
                 yield from self._run(group, batch_tokens, bar)
+                if error is not None:
+                    raise error
         finally:
             if bar is not None:
                 bar.close()
@@ -185,8 +216,7 @@ class ContextCompressionPipeline(ChunkPipeline):
     def _forward(self, model_inputs, **forward_params) -> dict[str, torch.Tensor | None]:
         model_inputs = dict(model_inputs)
         if (tag_ids := model_inputs.pop("tag_ids", None)) is not None:
-            # Where the LM head is, which need not be where the first layer is.
-            model_inputs["tag_ids"] = torch.tensor(tag_ids, device=self.model.get_output_embeddings().weight.device)
+            model_inputs["tag_ids"] = torch.tensor(tag_ids, device=self.device)
         output = self.model(**model_inputs)
         return {"logits": output.logits, "tag_logits": output.tag_logits}
 
@@ -239,7 +269,7 @@ class ContextCompressionPipeline(ChunkPipeline):
         batches = batch_by_length(lengths, batch_tokens)
         for batch in [*batches, []]:
             rows = [places[row] for row in batch]
-            for (i, j), output in zip(rows, self._infer([group[i][j] for i, j in rows]), strict=True):
+            for (i, j), output in zip(rows, infer([group[i][j] for i, j in rows], self.forward), strict=True):
                 outputs[i][j] = output
                 missing[i] -= 1
             if bar is not None:
@@ -248,34 +278,6 @@ class ContextCompressionPipeline(ChunkPipeline):
                 yield self.postprocess(outputs[following])
                 group[following] = outputs[following] = None
                 following += 1
-
-    def _infer(self, windows: list[dict]) -> list[dict]:
-        """One batch, padded on the right; logits of the context alone, as float32 arrays."""
-        if not windows:
-            return []
-        lengths = [len(window["input_ids"]) for window in windows]
-        ids = np.zeros((len(windows), max(lengths)), dtype=np.int64)  # any entry of the vocabulary pads
-        for row, window in zip(ids, windows, strict=True):
-            row[: len(window["input_ids"])] = window["input_ids"]
-        inputs: dict[str, Any] = {"input_ids": torch.from_numpy(ids)}
-        if min(lengths) < max(lengths):
-            padding = np.arange(max(lengths)) < np.array(lengths)[:, None]
-            inputs["attention_mask"] = torch.from_numpy(padding.astype(np.int64))
-        # Inputs may have tag words of their own: all of them, each once.
-        tag_ids = list(dict.fromkeys(tag for window in windows for tag in window["job"].tag_ids))
-        if tag_ids:
-            inputs["tag_ids"] = tag_ids
-        output = self.forward(inputs)
-        logits = output["logits"].float().numpy()
-        tag_logits = output["tag_logits"].float().numpy() if tag_ids else None
-        results = []
-        for row, (length, window) in enumerate(zip(lengths, windows, strict=True)):
-            job = window["job"]
-            part = slice(len(job.prefix), length)
-            columns = [tag_ids.index(tag) for tag in job.tag_ids]
-            tags = tag_logits[row, part][:, columns] if columns else None
-            results.append({"job": job, "logits": logits[row, part], "tag_logits": tags})
-        return results
 
     def _read(self, inputs: Any, options: CompressionOptions) -> Job:
         fields_of_input = check_input(inputs)
@@ -295,6 +297,11 @@ class ContextCompressionPipeline(ChunkPipeline):
         tags, tag_ids = self._tags(tags, instruction, options)
         windows = np.empty((0, 2), dtype=np.int64)
         window_tokens = options.window_tokens or self.model.config.window_tokens
+        if window_tokens > self.model.config.max_position_embeddings:
+            logger.warning_once(
+                f"windows of {window_tokens} tokens are longer than the {self.model.config.max_position_embeddings} "
+                "positions of the model"
+            )
         if len(prefix) * 4 > window_tokens * 3:
             raise ValueError(
                 f"`query` and `instruction` have {len(prefix)} tokens, more than three quarters of a window of "
@@ -335,10 +342,11 @@ class ContextCompressionPipeline(ChunkPipeline):
                 self._readers[reader] = AutoTokenizer.from_pretrained(reader)
             reader = self._readers[reader]
         text = text if text.isascii() else _SURROGATE.sub("\ufffd", text)  # as the critic reads it
-        encoded = reader(
-            text, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
-        )
-        return len(encoded["input_ids"])
+        if isinstance(reader, PreTrainedTokenizerFast):
+            special = {"split_special_tokens": True, "return_attention_mask": False, "verbose": False}
+        else:  # which need not know these
+            special = {}
+        return len(reader(text, add_special_tokens=False, **special)["input_ids"])
 
 
 __all__ = ["ContextCompressionPipeline"]

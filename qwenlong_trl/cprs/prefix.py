@@ -33,6 +33,7 @@ CHAIN_INSTRUCTION = (
     "## tagging rule:\n- tag the assignment chains with 'chain'"
 )
 
+_WITHOUT = ": do without tag words (tag_loss_weight=0 in training, critic='position' in the pipeline)"
 _RULE = re.compile(r"tagging rule", re.IGNORECASE)
 _TAG = re.compile(r"\bwith\s+['\"`‘“]([^'\"`’”\n]+)['\"`’”]")
 
@@ -55,9 +56,9 @@ def tag_token_ids(tags: Sequence[str], tokenizer) -> list[int]:
     for word in (*tags, OUTSIDE_WORD):
         tokens = _encode(word, tokenizer)
         if not tokens or tokens[0] == tokenizer.unk_token_id:
-            raise ValueError(f"the tokenizer does not know the tag word {word!r}: use critic='position'")
+            raise ValueError(f"the tokenizer does not know the tag word {word!r}{_WITHOUT}")
         if word == OUTSIDE_WORD and len(tokens) > 1:
-            raise ValueError(f"{word!r} is no single entry of the vocabulary: use critic='position'")
+            raise ValueError(f"{word!r} is no single entry of the vocabulary{_WITHOUT}")
         if tokens[0] in ids:
             raise ValueError(
                 f"the tag words {ids[tokens[0]]!r} and {word!r} begin with the same sub-token: rename one"

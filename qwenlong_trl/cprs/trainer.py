@@ -24,7 +24,8 @@ from transformers.utils import logging
 
 from ..data import LongContextExample, from_dataset, to_dataset
 from .evaluation import ContextCompressionEvaluator, summarize
-from .labels import IGNORED, window_rows
+from .instructions import INSTRUCTIONS
+from .labels import IGNORED, has_evidence, window_rows
 from .modeling_cprs import OUTSIDE, CPRSForTokenCritic
 from .training_config import CPRSTrainingArguments
 
@@ -44,7 +45,7 @@ class CPRSTrainer(Trainer):
         train_dataset (`list[LongContextExample]` or `datasets.Dataset`):
             Records with evidence, or rows of [`window_rows`] (columns `input_ids`, `labels`, `tag_labels`).
         eval_dataset (the same, *optional*):
-            Kept out. Records are also compressed, at each of `args.eval_budgets`.
+            Kept out. Records are also compressed, at each of `args.eval_budgets`, if they have evidence.
         processing_class ([`~transformers.PreTrainedTokenizerFast`]):
             The critic's tokenizer.
         kwargs (*optional*):
@@ -75,13 +76,18 @@ class CPRSTrainer(Trainer):
             "seed": args.seed,
         }
         config.window_tokens = window_tokens  # what was trained is what compresses
-        # Compressed in evaluation; without evidence nothing says how well.
-        self.eval_examples = [example for example in _records(eval_dataset) if example.evidence]
+        if "sentence" not in args.granularities:
+            config.instruction = INSTRUCTIONS[_main_granularity(args)][0].text
+        self._row_options = options
+        self._to_compress: list[LongContextExample] = []
+        self.eval_examples = _with_evidence(eval_dataset)
         train_rows = _prepare(train_dataset, processing_class, options, args, "train")
         eval_rows = _prepare(eval_dataset, processing_class, options | {"needle_rate": 0.0}, args, "eval")
         _freeze_below(model, args.first_trainable_layer)
         kwargs.setdefault("data_collator", pad_rows)
         args.prediction_loss_only = True  # logits of whole windows are of no use to anyone
+        if args.label_names is None:
+            args.label_names = ["labels"]  # rows may be without `tag_labels`
         super().__init__(
             model, args, train_dataset=train_rows, eval_dataset=eval_rows, processing_class=processing_class, **kwargs
         )
@@ -101,29 +107,42 @@ class CPRSTrainer(Trainer):
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """
-        The loss, and what compression of the kept-out records keeps: `eval_span_f1`, and at each budget such as 0.2
+        The loss, and what compression of the records keeps: `eval_span_f1`, and at each budget such as 0.2
         `eval_evidence_recall@0.2`, `eval_answer_in_context@0.2` and `eval_rate@0.2`, the share of tokens that it took.
+
+        Args:
+            eval_dataset (`list[LongContextExample]` or `datasets.Dataset`, *optional*):
+                As in the constructor, and instead of what it was given.
         """
-        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-        if self.is_fsdp_enabled or is_deepspeed_zero3_enabled():
+        self._to_compress = self.eval_examples if eval_dataset is None else _with_evidence(eval_dataset)
+        options = self._row_options | {"needle_rate": 0.0}
+        rows = _prepare(eval_dataset, self.processing_class, options, self.args, "eval")
+        try:
+            return super().evaluate(rows, ignore_keys, metric_key_prefix)
+        finally:
+            self._to_compress = []
+
+    def evaluation_loop(self, *args, metric_key_prefix: str = "eval", **kwargs):
+        """As in [`~transformers.Trainer`]; what was compressed joins the metrics before they are logged."""
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        if self._to_compress and (self.is_fsdp_enabled or is_deepspeed_zero3_enabled()):
             # Processes that hold parts of the weights would have to compress in step.
             logger.warning_once("weights are sharded: evaluation reports the loss alone, compress the saved model")
-        elif eval_dataset is None and self.eval_examples:
-            found = {f"{metric_key_prefix}_{name}": value for name, value in self._compress().items()}
-            self.log(found)
-            metrics |= found
-        return metrics
+        elif self._to_compress:
+            found = self._compress(self._to_compress)
+            output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in found.items()})
+        return output
 
-    def _compress(self) -> dict[str, float]:
+    def _compress(self, examples: list[LongContextExample]) -> dict[str, float]:
         model = self.accelerator.unwrap_model(self.model)
         was_training = model.training
         model.eval()
         evaluator = ContextCompressionEvaluator(
             model=model, tokenizer=self.processing_class, device=model.device, progress=False
         )
-        share = self.eval_examples[self.args.process_index :: self.args.world_size]
+        share = examples[self.args.process_index :: self.args.world_size]
         with self.compute_loss_context_manager():
-            results = evaluator.evaluate(share, self.args.eval_budgets, granularity=self.args.granularities[0])
+            results = evaluator.evaluate(share, self.args.eval_budgets, _main_granularity(self.args))
         model.train(was_training)
         return summarize(gather_object(results) if self.args.world_size > 1 else results)
 
@@ -195,10 +214,18 @@ def _prepare(dataset, tokenizer, options: dict[str, Any], args: CPRSTrainingArgu
     return rows
 
 
-def _records(dataset) -> list[LongContextExample]:
+def _with_evidence(dataset) -> list[LongContextExample]:
+    """The records of a data set that say what to keep; none for rows."""
     if dataset is None or (isinstance(dataset, Dataset) and "input_ids" in dataset.column_names):
         return []
-    return list(from_dataset(dataset)) if isinstance(dataset, Dataset) else list(dataset)
+    if isinstance(dataset, Mapping):
+        raise TypeError("several evaluation sets at once are not supported: give one, or call evaluate for each")
+    return [e for e in (from_dataset(dataset) if isinstance(dataset, Dataset) else dataset) if has_evidence(e)]
+
+
+def _main_granularity(args: CPRSTrainingArguments) -> str:
+    """What evaluation, and by default the critic, is asked for."""
+    return "sentence" if "sentence" in args.granularities else args.granularities[0]
 
 
 def _freeze_below(model, layer: int) -> None:
@@ -209,7 +236,7 @@ def _freeze_below(model, layer: int) -> None:
     if layer > 0:
         for frozen in (critic.model.embed_tokens, *layers[:layer]):
             frozen.requires_grad_(False)
-    if critic.config.tag_loss_weight == 0:
+    if critic.config.tag_loss_weight == 0 and critic.lm_head.weight is not critic.model.embed_tokens.weight:
         critic.lm_head.requires_grad_(False)
 
 

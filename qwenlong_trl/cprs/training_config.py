@@ -77,6 +77,8 @@ class CPRSTrainingArguments(TrainingArguments):
         super().__post_init__()
         if isinstance(self.granularities, str):  # one in YAML
             self.granularities = [self.granularities]
+        if isinstance(self.eval_budgets, int | float):
+            self.eval_budgets = [self.eval_budgets]
         unknown = [name for name in self.granularities if name not in INSTRUCTIONS]
         if unknown or not self.granularities:
             raise ValueError(f"`granularities` must be some of {', '.join(INSTRUCTIONS)}, got {self.granularities!r}")

@@ -22,11 +22,15 @@ from sentencex import get_sentence_boundaries
 # Characters that sentencex sees at once. It counts characters from the start of its text for every sentence, so one
 # call for a million characters of Chinese takes minutes; in pieces of this size the work is linear.
 _PIECE = 2048
+_SEAM = 256
+# Longer sentences that have lines are lists, logs, tables or code: their lines are their sentences.
+_LONG = 1000
 
 # By code point. The highest white space is U+3000; the last entry is for all others.
 _WHITE_SPACE = np.zeros(0x3002, dtype=bool)
 _WHITE_SPACE[[point for point in range(0x3001) if chr(point).isspace()]] = True
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_LINE_ENDS = re.compile(r"\n\s*")
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 _FENCE = re.compile(r"^ {0,3}(?:(?P<ticks>`{3,})(?P<info>[^`\n]*)|(?P<tildes>~{3,})(?P<tail>[^\n]*))$", re.MULTILINE)
 
@@ -49,8 +53,9 @@ def sentences(text: str, language: str = "en") -> np.ndarray:
             in Chinese or Hindi) are found with any language.
 
     Returns:
-        `int64[m, 2]`: a partition of the text; `(0, 2)` for an empty text. A paragraph break ends a sentence. A
-        sentence may be as long as the text (minified JSON): see [`split_long`].
+        `int64[m, 2]`: a partition of the text; `(0, 2)` for an empty text. A paragraph break ends a sentence, and in
+        one of more than 1,000 characters (logs, tables, code) each line does. A sentence may be as long as the text
+        (minified JSON): see [`split_long`].
     """
     seen = _SURROGATE.sub("\ufffd", text)  # what sentencex reads has to be valid UTF-8
     starts: list[int] = []
@@ -58,6 +63,8 @@ def sentences(text: str, language: str = "en") -> np.ndarray:
     while position < len(seen):
         piece = seen[position : position + _PIECE]
         found = sorted({boundary["start_index"] for boundary in get_sentence_boundaries(language, piece)} - {0})
+        if len(piece) == _PIECE:  # near its end a bracket may be open only because the piece ends
+            found = [start for start in found if start <= _PIECE - _SEAM] or found
         if position + len(piece) == len(seen):
             starts.extend(position + start for start in found)
             break
@@ -67,7 +74,10 @@ def sentences(text: str, language: str = "en") -> np.ndarray:
         else:  # one long sentence: go on inside of it, not beside its end, which would be missed
             words = piece.rsplit(None, 1)
             position += len(words[0]) if len(words) == 2 else len(piece) // 2
-    return _partition(text, np.array(starts, dtype=np.int64))
+    found = _partition(text, np.array(starts, dtype=np.int64))
+    long = found[found[:, 1] - found[:, 0] > _LONG]
+    lines = [line.end() for start, end in long.tolist() for line in _LINE_ENDS.finditer(text, start, end)]
+    return _partition(text, np.union1d(found[1:, 0], np.array(lines, dtype=np.int64))) if lines else found
 
 
 def paragraphs(text: str) -> np.ndarray:

@@ -92,6 +92,19 @@ def test_configurations_are_dataclasses_that_take_any_field():
     assert {"hidden_size", "num_hidden_layers"} <= set(kept)
 
 
+@pytest.mark.parametrize("backbone", ["llama", "qwen2", "qwen3"])
+def test_fsdp_finds_the_layers_to_wrap(backbone):
+    """accelerate refuses a name in `_no_split_modules` that the model lacks. If it reads another list: set that."""
+    from accelerate import FullyShardedDataParallelPlugin
+    from cprs_tiny import tiny_critic
+
+    plugin = FullyShardedDataParallelPlugin(auto_wrap_policy="transformer_based_wrap")
+    plugin.set_auto_wrap_policy(tiny_critic(backbone=backbone))
+    assert [cls.__name__.lower() for cls in plugin.auto_wrap_policy.keywords["transformer_layer_cls"]] == [
+        f"{backbone}decoderlayer"
+    ]
+
+
 def test_one_head_in_float32():
     """`_keep_in_fp32_modules_strict` keeps `cls_head` in float32 whatever `dtype` is. If it is gone: cast on load."""
     assert hasattr(PreTrainedModel, "_keep_in_fp32_modules_strict")

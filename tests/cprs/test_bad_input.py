@@ -147,7 +147,7 @@ def test_an_error_in_a_stream_comes_where_it_is():
         yield {"context": "no query"}
 
     results = tiny_pipeline()(stream())
-    assert [next(results)["id"] for _ in range(32)] == list(range(32))
+    assert [next(results)["id"] for _ in range(40)] == list(range(40))
     with pytest.raises(ValueError, match="the input has no `query`"):
         next(results)
 

@@ -1,6 +1,7 @@
 """Training of the critic: exact on resume, equal however a batch is split, frozen layers, what evaluation reports."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from critic_runs import example, make_args, make_trainer
 from datasets import Dataset
 
 from qwenlong_trl.cprs import CPRSTrainer, CPRSTrainingArguments
+from qwenlong_trl.cprs.instructions import INSTRUCTIONS
 from qwenlong_trl.cprs.trainer import pad_rows
-from qwenlong_trl.data import to_dataset
+from qwenlong_trl.data import Evidence, to_dataset
 
 
 def weights(trainer) -> dict[str, torch.Tensor]:
@@ -103,6 +105,32 @@ def test_evaluation_reports_loss_and_compression(tmp_path):
     logged = {name for entry in trainer.state.log_history for name in entry}
     assert names <= logged
     assert trainer.model.config.window_tokens == 512
+
+
+def test_the_position_head_alone_has_a_loss_in_evaluation_too(tmp_path):
+    args = make_args(tmp_path, max_steps=1)
+    trainer = make_trainer(args, model=tiny_critic(tag_loss_weight=0.0), eval_dataset=[example(20)])
+    assert "tag_labels" not in trainer.eval_dataset.column_names
+    metrics = trainer.evaluate()
+    assert math.isfinite(metrics["eval_loss"])
+    others = trainer.evaluate([example(i) for i in range(30, 33)], metric_key_prefix="other")
+    assert math.isfinite(others["other_loss"]) and "other_evidence_recall@0.2" in others
+    with pytest.raises(TypeError, match="several evaluation sets"):
+        trainer.evaluate({"a": [example(20)]})
+
+
+def test_blank_evidence_is_none(tmp_path):
+    blank = replace(example(21), evidence=(Evidence(0, 20, 21),))
+    assert blank.evidence_text(blank.evidence[0]) == " "
+    trainer = make_trainer(make_args(tmp_path), eval_dataset=[blank, example(20)])
+    assert [e.id for e in trainer.eval_examples] == ["born/20"]
+
+
+@pytest.mark.parametrize("kinds", [["token"], ["paragraph", "token"], ["token", "sentence"]])
+def test_a_critic_asks_for_what_it_learnt(tmp_path, kinds):
+    trainer = make_trainer(make_args(tmp_path, granularities=kinds))
+    asked = next(k for k, those in INSTRUCTIONS.items() if trainer.model.config.instruction in [i.text for i in those])
+    assert asked == ("sentence" if "sentence" in kinds else kinds[0])
 
 
 def test_the_best_model_may_be_chosen_by_compression(tmp_path):

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+from pathlib import Path
 
 import pytest
 from cprs_tiny import tiny_critic, tiny_critic_tokenizer, tiny_pipeline
@@ -36,6 +37,9 @@ folder, again, inputs = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 cprs = pipeline(model=folder, trust_remote_code=True, device="cpu")
 outputs = [cprs(inputs), cprs(inputs, target_tokens=20, granularity="sentence")]
 cprs.save_pretrained(again)
+AutoModel.from_pretrained(folder, trust_remote_code=True).save_pretrained(again + "-model")
+cprs.tokenizer.save_pretrained(again + "-model")
+outputs += [pipeline(model=path, trust_remote_code=True, device="cpu")(inputs) for path in (again, again + "-model")]
 model = AutoModel.from_pretrained(folder, trust_remote_code=True)
 with torch.no_grad():
     logits = model(torch.arange(40)[None], tag_ids=torch.tensor([3, 4]))
@@ -89,13 +93,39 @@ def test_loads_where_the_package_is_not_installed(saved, tmp_path):
     assert kinds[0].startswith("transformers_modules.") and kinds[1:] == ["context-compression", "CPRSForTokenCritic"]
     cprs = tiny_pipeline()
     assert outputs[0]["spans"]
-    assert outputs == [cprs(INPUT), cprs(INPUT, target_tokens=20, granularity="sentence")]
+    # What was saved from there, as a pipeline or as a model alone, is as good as the first.
+    wanted = cprs(INPUT)
+    assert outputs == [wanted, cprs(INPUT, target_tokens=20, granularity="sentence"), wanted, wanted]
     with torch.no_grad():
         own = cprs.model(torch.arange(40)[None], tag_ids=torch.tensor([3, 4]))
     torch.testing.assert_close(torch.tensor(logits), own.logits)
     torch.testing.assert_close(torch.tensor(tag_logits), own.tag_logits)
-    # What was saved from there is as good as the first.
-    assert pipeline(model=again, pipeline_class=ContextCompressionPipeline, device="cpu")(INPUT) == cprs(INPUT)
+    assert {path.name for path in Path(again).glob("*.py")} == {path.name for path in Path(saved).glob("*.py")}
+
+
+def test_a_model_alone_brings_the_pipeline(saved, tmp_path):
+    tiny_critic().save_pretrained(tmp_path / "fresh")
+    AutoModel.from_pretrained(saved).save_pretrained(tmp_path / "again")
+    for folder in (tmp_path / "fresh", tmp_path / "again"):
+        assert {path.name for path in folder.glob("*.py")} == {path.name for path in Path(saved).glob("*.py")}
+        assert "context-compression" in json.loads((folder / "config.json").read_text())["custom_pipelines"]
+
+
+def test_a_backbone_is_no_compressor(tmp_path):
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    shape = {"hidden_size": 8, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
+    Qwen2ForCausalLM(Qwen2Config(**shape, vocab_size=400, num_hidden_layers=2)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="has no `cls_head`: it is a backbone and no critic"):
+        ContextCompressionPipeline.from_pretrained(str(tmp_path), tokenizer=tiny_critic_tokenizer(), device="cpu")
+
+
+def test_weights_on_disk(saved, tmp_path):
+    where = {"model": "cpu", "cls_head": "cpu", "lm_head": "disk"}
+    cprs = ContextCompressionPipeline.from_pretrained(
+        saved, device_map=where, model_kwargs={"offload_folder": str(tmp_path)}
+    )
+    assert cprs(INPUT) == tiny_pipeline()(INPUT)
 
 
 def test_code_of_a_folder_runs_only_when_allowed(saved):

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from qwenlong_trl.cprs.context import read_context
 from qwenlong_trl.cprs.instructions import INSTRUCTIONS, NEEDLES
-from qwenlong_trl.cprs.labels import documents_of, evidence_ranges, token_labels, window_rows
+from qwenlong_trl.cprs.labels import documents_of, evidence_ranges, has_evidence, token_labels, window_rows
+from qwenlong_trl.cprs.layout import Layout, split_documents
 from qwenlong_trl.cprs.needles import insert_needles
+from qwenlong_trl.cprs.options import CompressionOptions
 from qwenlong_trl.cprs.prefix import declared_tags, prefix_ids, tag_token_ids
+from qwenlong_trl.cprs.units import sentences
 from qwenlong_trl.data import Document, Evidence, LongContextExample
 
 
@@ -48,6 +51,30 @@ def test_evidence_over_two_sentences_and_overlapping_evidence():
     assert kept(both, "sentence") == ["One is here.", "Two is there."]
     assert kept(record(text, evidence=[(0, 0, 6), (0, 4, 11), (0, 13, 16)]), "token") == ["One is here", "Two"]
     assert kept(record(text), "sentence") == []
+
+
+def test_white_space_around_evidence_belongs_to_nothing():
+    text = "It rained. Marie found radium.\n\nShe won."
+    assert kept(record(text, evidence=[(0, 10, 30)]), "sentence") == ["Marie found radium."]
+    assert kept(record(text, evidence=[(0, 30, 40)]), "paragraph") == ["She won."]
+    blank = record(text, evidence=[(0, 30, 32)])
+    assert kept(blank, "token") == kept(blank, "sentence") == [] and not has_evidence(blank)
+    assert has_evidence(record(text, evidence=[(0, 30, 32), (0, 0, 2)]))
+
+
+def test_labels_and_pipeline_divide_a_text_alike():
+    one = LongContextExample(
+        "r", "Who?", ("x",), (Document("A title. With a stop", "Ends without one"), Document("", "Next. Last."))
+    ).validate()
+    context = read_context(documents_of(one), TOKENIZER)
+    layout = Layout(context, True, CompressionOptions())
+    assert [context.text[a:b] for a, b in split_documents(context, sentences)] == [
+        "Ends without one",
+        "Next. ",
+        "Last.",
+    ]
+    assert layout.sentences[0].tolist() == [0, len("A title. With a stop\n")]
+    assert (layout.sentences[1:, 0] == layout.sentences[:-1, 1]).all() and layout.sentences[-1, 1] == len(context.text)
 
 
 def test_labels_of_tokens():
@@ -121,7 +148,8 @@ def test_instructions_name_their_tag(kind):
 
 
 def test_an_empty_record_has_no_row_and_a_long_question_is_refused():
-    assert window_rows(record(), TOKENIZER, window_tokens=512) == []
+    for rate in (0.0, 1.0):  # nowhere to hide a needle
+        assert window_rows(record(), TOKENIZER, window_tokens=512, needle_rate=rate) == []
     assert window_rows(record("", " "), TOKENIZER, window_tokens=512, needle_rate=0.0) != []
     with pytest.raises(ValueError, match="record 'r': instruction and question take"):
         window_rows(replace(record("x"), question="why " * 400), TOKENIZER, window_tokens=512)

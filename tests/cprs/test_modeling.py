@@ -54,7 +54,7 @@ def flash_on_any_device(monkeypatch):
         seen = seen[None, None].expand(len(query), 1, -1, -1)
         if attention_mask is not None:
             seen = seen & attention_mask[:, None, None, :].bool()
-        elif (positions := kwargs.get("position_ids")) is not None and positions.shape[0] == len(query):
+        elif (positions := kwargs.get("position_ids")) is not None and len(query) == 1:  # as the real one
             packed = (positions == 0).cumsum(-1)
             seen = seen & (packed[:, None, :, None] == packed[:, None, None, :])
         scores = (query @ key.transpose(-1, -2)) * (softmax_scale or query.shape[-1] ** -0.5)
@@ -139,6 +139,38 @@ def test_packed_windows_do_not_see_each_other(attention):
         torch.testing.assert_close(packed[:, 5:], model(second).logits, atol=2e-5, rtol=1e-5)
 
 
+def test_packed_rows_of_a_batch():
+    rows, positions = ids(2, 13), torch.cat([torch.arange(5), torch.arange(8)])[None]
+    model = critic()
+    with torch.no_grad():
+        together = model(rows, position_ids=positions).logits
+        for i in range(2):
+            torch.testing.assert_close(
+                together[i : i + 1, :5], model(rows[i : i + 1, :5]).logits, atol=2e-5, rtol=1e-5
+            )
+        with pytest.raises(ValueError, match="a single row only"):
+            critic(attention="flash_attention_2")(rows, position_ids=positions)
+
+
+def test_a_mask_of_four_dimensions_is_used_as_it_is():
+    model, tokens = critic(), ids(1, 6)
+    diagonal = torch.eye(6, dtype=torch.bool)[None, None]
+    other = tokens.clone()
+    other[0, 0] = other[0, 0] % 399 + 1
+    with torch.no_grad():
+        change = model(tokens, attention_mask=diagonal).logits - model(other, attention_mask=diagonal).logits
+    assert change[0, 1:].abs().max() == 0 and change[0, 0].abs().max() > 0
+
+
+def test_under_autocast_the_position_head_stays_in_float32():
+    seen = []
+    model = critic()
+    model.cls_head.register_forward_hook(lambda module, args, output: seen.append(output.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(ids(1, 6))
+    assert seen == [torch.float32]
+
+
 def test_nothing_is_cached_and_both_inputs_are_refused():
     model = critic()
     assert model.config.use_cache is False
@@ -162,13 +194,13 @@ def test_tag_logits_are_rows_of_the_lm_head():
 def test_only_labelled_positions_reach_the_lm_head():
     model = critic()
     seen = []
-    model.lm_head.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape))
+    model.lm_head.register_forward_hook(lambda module, args, output: seen.append(tuple(output.shape)))
     labels = torch.full((2, 10), -100)
     labels[0, 3:5], labels[1, 2] = 1, 2
     model(ids(2, 10), labels=labels, tag_labels=labels.clamp(min=-100))
-    assert seen == [torch.Size([3, 8])]
+    assert seen == [(3, 400)]
     model(ids(2, 10), tag_ids=torch.tensor([1]))
-    assert len(seen) == 1
+    assert seen[1:] == [(2, 10, 1)]  # never the whole vocabulary
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

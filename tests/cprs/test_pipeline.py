@@ -164,6 +164,18 @@ def test_streams_are_read_as_far_as_needed():
     assert len(taken) <= 4
 
 
+def test_an_error_comes_after_the_results_before_it_and_says_where():
+    cprs = tiny_pipeline()
+    rows = [{"context": f"Sentence {i}. Another one.", "query": QUERY, "id": i} for i in range(8)]
+    stream = cprs(row | ({"context": 7} if row["id"] == 5 else {}) for row in rows)
+    assert [next(stream)["id"] for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(TypeError, match="`context` must be a text or a list") as error:
+        next(stream)
+    assert error.value.__notes__ == ["in input 5 (counted from 0)"]
+    calls, _ = seen_by(cprs, lambda: pytest.raises(ValueError, cprs, [*rows, {"context": "x"}]))
+    assert not calls  # a list is looked through before anything runs
+
+
 def test_data_sets_and_sequences():
     cprs = tiny_pipeline()
     rows = [{"context": make_text(80, i), "query": QUERY, "keep": None, "id": i} for i in range(40)]

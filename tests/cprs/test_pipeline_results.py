@@ -89,7 +89,7 @@ def test_the_best_score_comes_first_and_nothing_is_cut_that_fits():
     whole = tiny_pipeline()(example, target_tokens=10**6)
     assert whole["compressed"] == TEXT and whole["ratio"] == 1 and len(whole["spans"]) == 1
     none = tiny_pipeline()(example, target_tokens=0, fallback="head")
-    assert (none["compressed"], none["fallback"]) == ("", "head")
+    assert (none["compressed"], none["fallback"]) == ("", None)  # a budget knows no fallback
 
 
 def test_the_readers_tokens_count(tmp_path):
@@ -166,3 +166,26 @@ def test_a_long_line_without_a_sentence():
     out = tiny_pipeline()({"context": text, "query": QUERY}, rate=0.1, granularity="sentence", progress=False)
     assert out["windows"] > 50 and 0.09 * out["input_tokens"] < out["compressed_tokens"] <= 0.1 * out["input_tokens"]
     assert all(text[span["start"] : span["end"]] == span["text"] for span in out["spans"])
+
+
+def test_a_title_longer_than_the_budget_is_left_out():
+    document = {
+        "title": "A very long title " * 40,
+        "text": "It rained in May. The station stood on the shore. Nobody came.",
+    }
+    out = tiny_pipeline()(
+        {"context": [document], "query": QUERY}, target_tokens=60, granularity="sentence", fallback="top_span"
+    )
+    assert 0 < out["compressed_tokens"] <= 60 and "title" not in out["compressed"]
+    assert out["fallback"] is None and out["spans"]
+
+
+def test_what_only_fills_a_budget_has_no_tag():
+    inputs = {"context": TEXT, "query": QUERY}
+    kept = {(s["start"], s["end"]) for s in tiny_pipeline()(inputs, granularity="sentence", threshold=0.9)["spans"]}
+    spans = tiny_pipeline()(inputs, granularity="sentence", threshold=0.9, rate=0.9)["spans"]
+    whole = [s for s in spans if (s["start"], s["end"]) in kept]
+    others = [s for s in spans if (s["start"], s["end"]) not in kept]
+    assert whole and others
+    assert all(s["tag"] == "fact" for s in whole)
+    assert any(s["tag"] is None for s in others)

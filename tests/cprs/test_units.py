@@ -166,3 +166,17 @@ def test_split_long_ranges_need_not_touch():
 def test_split_long_needs_a_limit():
     with pytest.raises(ValueError, match="max_tokens must be at least 1, got 0"):
         split_long(np.array([(0, 1)]), "a", *word_tokens("a"), 0)
+
+
+def test_lines_of_a_long_sentence_are_sentences():
+    log = "".join(f"row {i}; value {i * i}\n" for i in range(200))
+    found = [log[start:end] for start, end in sentences(log).tolist()]
+    assert found == log.splitlines(keepends=True)
+    short = "| a | b |\n|---|---|\n| 1 | 2 |"
+    assert len(sentences(short)) == 1
+
+
+def test_an_open_bracket_at_the_seam_of_two_pieces():
+    text = "It was fine (see Fig. 3. for more). " * 400
+    found = [text[start:end] for start, end in sentences(text).tolist()]
+    assert set(found) == {"It was fine (see Fig. 3. for more). "}

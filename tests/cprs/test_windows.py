@@ -175,7 +175,7 @@ def test_batches_fit_and_are_sorted(lengths, max_tokens):
         assert len(batch) == 1 or len(batch) * longest <= max_tokens
         assert all(4 * lengths[row] >= 3 * longest for row in batch)  # at most a quarter is padding
         if following is not None:  # no batch is smaller than it must be
-            assert (len(batch) + 1) * longest > max_tokens or 4 * lengths[following[0]] < 3 * longest
+            assert (len(batch) + 1) * max(1, longest) > max_tokens or 4 * lengths[following[0]] < 3 * longest
 
 
 def test_batches_of_no_rows():

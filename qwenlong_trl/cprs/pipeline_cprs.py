@@ -34,14 +34,12 @@ from .prefix import declared_tags, prefix_ids, tag_token_ids
 from .windows import batch_by_length, cut_windows, owned
 
 
+logger = logging.get_logger(__name__)
 _BATCH, _CPU_BATCH = 16_384, 2_048  # tokens
 # How much is read ahead, so that windows of like length meet in a batch. A stream may be slow, or endless.
 _LIST_BATCHES = 64
 _STREAM_BATCHES, _STREAM_INPUTS = 4, 32
 _BAR_FROM = 17  # windows
-
-logger = logging.get_logger(__name__)
-
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 

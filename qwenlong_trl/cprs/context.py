@@ -8,15 +8,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-
-_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character; no tokenizer takes it
+from .units import without_surrogates
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def _document(document: Any, index: int) -> tuple[str, str]:
 
 
 def _tokenize(pieces: list[str], tokenizer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    clean = [piece if piece.isascii() else _SURROGATE.sub("\ufffd", piece) for piece in pieces]
+    clean = [without_surrogates(piece) for piece in pieces]
     empty = np.zeros(0, dtype=np.int64)
     if not clean:
         return empty, empty, empty

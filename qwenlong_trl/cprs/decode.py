@@ -19,7 +19,7 @@ import math
 import numpy as np
 
 
-BEGIN, INSIDE, OUTSIDE, END = 0, 1, 2, 3  # columns of the position head
+BEGIN, INSIDE, OUTSIDE, END = 0, 1, 2, 3  # rows of the position head, in the order of the release
 
 # Larger logits than this are all the same; sums of a few of them stay far from the largest float32.
 _LARGEST_LOGIT = 1e30

@@ -7,16 +7,16 @@ question in front, which carry no labels.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from ..data import LongContextExample
+from ..data.compose import example_rng
 from .context import Context, read_context
+from .decode import BEGIN, END, INSIDE, OUTSIDE
 from .instructions import INSTRUCTIONS, NEEDLES, Instruction
 from .layout import sentence_partition, split_documents
-from .modeling_cprs import BEGIN, END, INSIDE, OUTSIDE
 from .needles import insert_needles
 from .prefix import prefix_ids, tag_token_ids
 from .units import paragraphs, sentences
@@ -126,7 +126,7 @@ def window_rows(
     Raises:
         `ValueError`: instruction and question leave less than a quarter of the window to the context.
     """
-    rng = _rng(seed, example.id)
+    rng = example_rng(seed, example)
     split_at = None
     if rng.random() < needle_rate and example.documents:
         instruction = NEEDLES
@@ -178,9 +178,3 @@ def _tag_labels(labels: np.ndarray, instruction: Instruction, tokenizer) -> np.n
 
 def _after(prefix: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.concatenate([np.full(len(prefix), IGNORED), labels])
-
-
-def _rng(seed: int, name: str) -> np.random.Generator:
-    # A digest, because Python's own hash of a string differs from process to process.
-    digest = hashlib.blake2b(f"{seed}/{name}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    return np.random.default_rng(int.from_bytes(digest, "little"))

@@ -35,14 +35,13 @@ from transformers.models.qwen3 import modeling_qwen3
 from transformers.utils import ModelOutput
 
 from .configuration_cprs import CUSTOM_PIPELINES, CPRSConfig
+from .decode import OUTSIDE
 
 
 if TYPE_CHECKING:
     # Never run. Saving a model copies the files that its own one imports, so this puts the pipeline into the folder.
     from .pipeline_cprs import ContextCompressionPipeline  # noqa: F401
 
-
-BEGIN, INSIDE, OUTSIDE, END = 0, 1, 2, 3  # rows of `cls_head`, in the order of the release
 
 # Layer, norm, rotary embedding.
 _PARTS = {

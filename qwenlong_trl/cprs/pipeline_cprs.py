@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -31,6 +30,7 @@ from .modeling_cprs import CPRSForTokenCritic
 from .official import official_windows
 from .options import CompressionOptions
 from .prefix import declared_tags, prefix_ids, tag_token_ids
+from .units import without_surrogates
 from .windows import batch_by_length, cut_windows, owned
 
 
@@ -40,7 +40,6 @@ _BATCH, _CPU_BATCH = 16_384, 2_048  # tokens
 _LIST_BATCHES = 64
 _STREAM_BATCHES, _STREAM_INPUTS = 4, 32
 _BAR_FROM = 17  # windows
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class ContextCompressionPipeline(ChunkPipeline):
@@ -339,7 +338,7 @@ class ContextCompressionPipeline(ChunkPipeline):
             if reader not in self._readers:
                 self._readers[reader] = AutoTokenizer.from_pretrained(reader)
             reader = self._readers[reader]
-        text = text if text.isascii() else _SURROGATE.sub("\ufffd", text)  # as the critic reads it
+        text = without_surrogates(text)  # as the critic reads it
         if isinstance(reader, PreTrainedTokenizerFast):
             special = {"split_special_tokens": True, "return_attention_mask": False, "verbose": False}
         else:  # which need not know these

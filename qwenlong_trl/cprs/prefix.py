@@ -18,6 +18,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .units import without_surrogates
+
 
 OUTSIDE_WORD = "outside"
 
@@ -84,5 +86,5 @@ def prefix_ids(instruction: str, query: str, tokenizer) -> np.ndarray:
 
 
 def _encode(text: str, tokenizer) -> list[int]:
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = without_surrogates(text)
     return tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]

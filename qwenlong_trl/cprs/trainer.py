@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,10 +24,11 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.utils import logging
 
 from ..data import LongContextExample, from_dataset, to_dataset
+from .decode import OUTSIDE
 from .evaluation import ContextCompressionEvaluator, summarize
 from .instructions import INSTRUCTIONS
 from .labels import IGNORED, has_evidence, window_rows
-from .modeling_cprs import OUTSIDE, CPRSForTokenCritic
+from .modeling_cprs import CPRSForTokenCritic
 from .training_config import CPRSTrainingArguments
 
 
@@ -241,6 +243,4 @@ def _freeze_below(model, layer: int) -> None:
 
 
 def _seed(key: str) -> int:
-    import hashlib
-
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little") >> 1

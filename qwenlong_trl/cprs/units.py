@@ -41,6 +41,11 @@ def white_space(text: str) -> np.ndarray:
     return _WHITE_SPACE[np.minimum(points, len(_WHITE_SPACE) - 1)]
 
 
+def without_surrogates(text: str) -> str:
+    """The text with U+FFFD for each half of a character, which no tokenizer and no splitter takes; offsets stay."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
 def sentences(text: str, language: str = "en") -> np.ndarray:
     """
     Sentences of a text.
@@ -57,7 +62,7 @@ def sentences(text: str, language: str = "en") -> np.ndarray:
         one of more than 1,000 characters (logs, tables, code) each line does. A sentence may be as long as the text
         (minified JSON): see [`split_long`].
     """
-    seen = _SURROGATE.sub("\ufffd", text)  # what sentencex reads has to be valid UTF-8
+    seen = without_surrogates(text)
     starts: list[int] = []
     position = 0
     while position < len(seen):

@@ -38,8 +38,8 @@ def cut_windows(
         capacity (`int`):
             Most tokens of a window.
         overlap (`int`, *optional*, defaults to `0`):
-            Tokens that a window shares with the one before, less than half of `capacity`. A few more where fewer
-            would divide a character.
+            Tokens that a window shares with the one before, less than half of `capacity`. A few more or less where a
+            character would be divided.
 
     Returns:
         `int64[w, 2]`: token ranges, starts and ends strictly increasing; `(0, 2)` without tokens.
@@ -58,7 +58,7 @@ def cut_windows(
     whole, spaced = token_boundaries(text, starts, ends)
     after_sentence = whole & _after_sentence(text, starts, sentence_ranges)
     choices = [last_true(mask) for mask in (after_sentence, spaced, whole)]  # best first
-    last_whole = choices[-1]
+    last_whole, boundaries = choices[-1], np.flatnonzero(whole)
 
     windows: list[tuple[int, int]] = []
     start = end = 0
@@ -71,7 +71,10 @@ def cut_windows(
         end = next((int(last[limit]) for last in choices if last[limit] >= earliest), limit)
         windows.append((start, end))
         back = int(last_whole[end - overlap]) if overlap else end
-        start = back if back > start else end
+        if back <= start:  # only one character lies between: begin behind it, with a little less overlap
+            following = np.searchsorted(boundaries, start, side="right")
+            back = min(int(boundaries[following]), end) if following < len(boundaries) else end
+        start = back
     return np.array(windows, dtype=np.int64).reshape(-1, 2)
 
 

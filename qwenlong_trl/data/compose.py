@@ -192,7 +192,7 @@ def compose(
             f"record {example.id!r} already takes {own.sum():,} tokens, {-left:,} more than target_tokens="
             f"{target_tokens:,}; raise target_tokens or shorten the record first"
         )
-    rng = _rng(seed, example)
+    rng = example_rng(seed, example)
 
     candidates = rng.permutation(np.flatnonzero(pool.eligible(example, exclude)))
     eligible, chosen = len(candidates), []
@@ -233,12 +233,13 @@ def shorten(example: LongContextExample, keep_distractors: int = 0, seed: int = 
         raise ValueError(f"record {example.id!r} has no evidence, so there is nothing to shorten it to")
     kept = set(example.evidence_documents)
     others = [i for i in range(len(example.documents)) if i not in kept]
-    rng = _rng(seed, example)
+    rng = example_rng(seed, example)
     kept.update(rng.permutation(others)[:keep_distractors].astype(int).tolist())
     return _arrange(example, example.documents, sorted(kept))
 
 
-def _rng(seed: int, example: LongContextExample) -> np.random.Generator:
+def example_rng(seed: int, example: LongContextExample) -> np.random.Generator:
+    """Draws that depend on `(seed, example.id)` alone."""
     # A digest, because Python's own hash of a string differs from process to process.
     digest = hashlib.blake2b(f"{seed}/{example.id}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
     return np.random.default_rng(int.from_bytes(digest, "little"))

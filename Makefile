@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Processes that the tests are spread over; each has one thread, as more would only wait for each other.
+WORKERS ?= 2
 PIP_ARGS ?=
 
 .PHONY: help install quickstart test lint format clean
@@ -25,8 +27,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 quickstart: install  ## Train a tiny long-context reader and write quickstart/report.html (ARGS="--seed 1" and so on)
 	$(BIN)/qwenlong-trl quickstart $(ARGS)
 
-test: install  ## Run the tests (ARGS="-k resume" and so on)
-	$(BIN)/python -m pytest $(ARGS)
+test: install  ## Run the tests (ARGS="-k resume", WORKERS=4 and so on)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 lint: install  ## Check style
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """Which records the commands read, and how prompts are made of them: the same options for all commands."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,6 +85,15 @@ def check_files(paths: Sequence[str]) -> None:
     for path in paths:
         if not Path(path).is_file():
             raise FileNotFoundError(f"no file {path}")
+
+
+def file_digests(paths: Sequence[str | Path]) -> dict[str, str]:
+    """What files hold, by their names: where they lie does not matter."""
+    digests = {}
+    for path in paths:
+        with open(path, "rb") as file:
+            digests[Path(path).name] = f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+    return digests
 
 
 def load_tokenizer(name: str, **options):

@@ -8,59 +8,24 @@ qwenlong-trl solopo-pairs --records musique_ans_v1.0_train.jsonl --model_name_or
 A run that was interrupted goes on with the same command: what is in `samples.jsonl` is not sampled again.
 """
 
-import hashlib
-import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from .generation import GenerationArguments, sampler_maker
 from .judges import JudgeArguments, make_judge, try_judge
 from .launch import parse_arguments
-from .records import RecordArguments, check_files, load_tokenizer, skipped_lines
-
-
-_BACKENDS = ("transformers", "vllm", "openai")
+from .records import RecordArguments, check_files, file_digests, skipped_lines
 
 
 @dataclass
 class PairArguments:
-    """The model that answers, the two context lengths, and what is written."""
+    """The two context lengths, how the model's answers are drawn, and what is written."""
 
-    model_name_or_path: str = field(metadata={"help": "Model on the hub, folder, or name that the server knows."})
     output: str = field(metadata={"help": "Folder to make, or to continue: samples.jsonl, data/, README.md."})
     pool: list[str] = field(
         default_factory=list, metadata={"help": "Files whose documents are the distractors; the records if empty."}
-    )
-    backend: str = field(
-        default="transformers",
-        metadata={"help": "What runs the model; 'openai' is any OpenAI-compatible server.", "choices": _BACKENDS},
-    )
-    base_url: str | None = field(
-        default=None, metadata={"help": "With openai: address of the server up to /v1; the key is OPENAI_API_KEY."}
-    )
-    concurrency: int = field(default=32, metadata={"help": "With openai: prompts under way at the same time."})
-    request_timeout: float = field(
-        default=600.0, metadata={"help": "With openai: seconds for one attempt of a request."}
-    )
-    rows_per_batch: int = field(
-        default=32, metadata={"help": "With transformers: most samples at the same time, for memory."}
-    )
-    vllm_options: str | None = field(
-        default=None,
-        metadata={"help": "With vllm: JSON with options of vllm.LLM, '{\"max_model_len\": 4096}'."},
-    )
-    model_revision: str | None = field(default=None, metadata={"help": "Revision of the model on the hub."})
-    trust_remote_code: bool = field(
-        default=False, metadata={"help": "Whether code of the model's repository may run."}
-    )
-    dtype: str = field(default="auto", metadata={"help": "Type of the weights, with transformers and vllm."})
-    tokenizer: str | None = field(
-        default=None, metadata={"help": "Tokenizer of the model; by default that of model_name_or_path."}
-    )
-    chat_template_kwargs: str | None = field(
-        default=None, metadata={"help": "JSON with arguments of the chat template, '{\"enable_thinking\": false}'."}
     )
     short_tokens: int = field(
         default=1024, metadata={"help": "Tokens of a short context, without question and template."}
@@ -97,14 +62,6 @@ class PairArguments:
     def __post_init__(self):
         if isinstance(self.pool, str):  # one file in YAML
             self.pool = [self.pool]
-        self.vllm_options = _json_object("vllm_options", self.vllm_options)
-        self.chat_template_kwargs = _json_object("chat_template_kwargs", self.chat_template_kwargs)
-        if self.backend not in _BACKENDS:
-            raise ValueError(f"`backend` must be one of {', '.join(_BACKENDS)}, got {self.backend!r}")
-        if self.base_url is not None and self.backend != "openai":
-            raise ValueError("--base_url goes with --backend openai")
-        if self.vllm_options is not None and self.backend != "vllm":
-            raise ValueError("--vllm_options goes with --backend vllm")
         for name in ("limit", "max_pairs"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -116,10 +73,10 @@ class PairArguments:
 
 def main(argv: list[str]) -> int:
     """Makes the set that command line and recipe describe; returns the exit code. Errors are the caller's business."""
-    args, record_args, judge_args = parse_arguments(
+    args, model_args, record_args, judge_args = parse_arguments(
         "solopo-pairs",
         argv,
-        (PairArguments, RecordArguments, JudgeArguments),
+        (PairArguments, GenerationArguments, RecordArguments, JudgeArguments),
         "Preference pairs for SoLoPO (arXiv 2505.11166): right and wrong answers to short contexts, with long twins.",
         "qwenlong-trl solopo-pairs --records musique.jsonl --model_name_or_path Qwen/Qwen2.5-7B-Instruct "
         "--backend vllm --max_pairs 5000 --output pairs",
@@ -138,17 +95,13 @@ def main(argv: list[str]) -> int:
     if judge_args.judge is not None:
         reward = HybridReward(make_judge(judge_args))
         try_judge(reward.judge)
-    tokenizer = load_tokenizer(
-        args.tokenizer or args.model_name_or_path,
-        revision=None if args.tokenizer else args.model_revision,
-        trust_remote_code=args.trust_remote_code,
-    )
+    tokenizer = model_args.load_tokenizer()
     chat = record_args.is_chat(tokenizer)
     skipped: list[str] = []
     examples = record_args.read(record_args.records, skipped)
     pool = _pool(args.pool, record_args, examples, tokenizer, skipped)
     print("\n".join(skipped_lines(skipped)), end="\n" if skipped else "")
-    settings = _settings(args, record_args, sampling, chat)
+    settings = _settings(args, model_args, record_args, sampling, chat)
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
     with SampleStore(folder / "samples.jsonl", settings) as store:
@@ -158,14 +111,14 @@ def main(argv: list[str]) -> int:
             examples[: args.limit],
             pool,
             tokenizer,
-            _sampler_maker(args),
+            sampler_maker(model_args),
             sampling,
             store,
             args.short_tokens,
             args.long_tokens,
             template=record_args.prompt_template,
             chat=chat,
-            chat_template_kwargs=args.chat_template_kwargs,
+            chat_template_kwargs=model_args.chat_template_kwargs,
             reward=reward,
             tie_break=args.tie_break,
             max_pairs=args.max_pairs,
@@ -193,63 +146,16 @@ def _pool(paths: list[str], record_args: RecordArguments, examples, tokenizer, s
     return DocumentPool(tqdm(documents, desc="Pool", unit=" documents"), tokenizer)
 
 
-def _settings(args: PairArguments, record_args: RecordArguments, sampling, chat: bool) -> dict[str, Any]:
+def _settings(
+    args: PairArguments, model_args: GenerationArguments, record_args: RecordArguments, sampling, chat: bool
+) -> dict[str, Any]:
     """What the samples and the twins depend on. Of files the content counts, not the place."""
-    names = ("model_name_or_path", "model_revision", "backend", "dtype", "tokenizer")
-    names += ("short_tokens", "long_tokens", "sample_from")
     return {
-        **{name: getattr(args, name) for name in names},
+        **model_args.describe(),
+        **{name: getattr(args, name) for name in ("short_tokens", "long_tokens", "sample_from")},
         **asdict(sampling),
         "chat": chat,
-        "chat_template_kwargs": args.chat_template_kwargs,
         "prompt_template": record_args.prompt_template,
-        "records": _digests(record_args.records),
-        "pool": _digests(args.pool),
+        "records": file_digests(record_args.records),
+        "pool": file_digests(args.pool),
     }
-
-
-def _digests(paths: list[str]) -> dict[str, str]:
-    digests = {}
-    for path in paths:
-        with open(path, "rb") as file:
-            digests[Path(path).name] = f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
-    return digests
-
-
-def _sampler_maker(args: PairArguments) -> Callable:
-    """Starts the model when it is needed; a run that has all samples needs none."""
-
-    def make():
-        from ..generation import OpenAISampler, TransformersSampler, VLLMSampler
-
-        name, kwargs = args.model_name_or_path, args.chat_template_kwargs
-        source = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code, "dtype": args.dtype}
-        try:
-            if args.backend == "transformers":
-                return TransformersSampler(
-                    name, rows_per_batch=args.rows_per_batch, chat_template_kwargs=kwargs, **source
-                )
-            if args.backend == "vllm":
-                return VLLMSampler(name, chat_template_kwargs=kwargs, **source, **(args.vllm_options or {}))
-            return OpenAISampler(
-                name,
-                args.base_url,
-                concurrency=args.concurrency,
-                timeout=args.request_timeout,
-                chat_template_kwargs=kwargs,
-            )
-        except ImportError as error:  # the optional packages; the message says which, and how to get them
-            raise ValueError(str(error)) from None
-
-    return make
-
-
-def _json_object(name: str, value: str | dict[str, Any] | None) -> dict[str, Any] | None:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise ValueError(f"{name} is not JSON ({error}): {value!r}") from None
-    if value is not None and not isinstance(value, dict):
-        raise ValueError(f"{name} must be a JSON object, got {value!r}")
-    return value

@@ -21,6 +21,7 @@ from .._lazy import lazy_names
 _MODULE_OF = {
     "Completion": "sampling",
     "GenerationError": "sampling",
+    "JsonlStore": "store",
     "OpenAISampler": "openai_sampler",
     "PromptsRefusedError": "sampling",
     "SampleStore": "store",
@@ -30,6 +31,7 @@ _MODULE_OF = {
     "TransformersSampler": "transformers_sampler",
     "VLLMSampler": "vllm_sampler",
     "example_seed": "sampling",
+    "read_settings": "store",
 }
 
 __all__ = sorted(_MODULE_OF)
@@ -42,8 +44,10 @@ if TYPE_CHECKING:
     from .sampling import Sampler as Sampler
     from .sampling import Sampling as Sampling
     from .sampling import example_seed as example_seed
+    from .store import JsonlStore as JsonlStore
     from .store import SampleStore as SampleStore
     from .store import SettingsMismatchError as SettingsMismatchError
+    from .store import read_settings as read_settings
     from .transformers_sampler import TransformersSampler as TransformersSampler
     from .vllm_sampler import VLLMSampler as VLLMSampler
 

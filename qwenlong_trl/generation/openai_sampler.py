@@ -108,7 +108,7 @@ class OpenAISampler:
     async def _all(self, todo: list[tuple[int, tuple[Prompt, str]]], sampling: Sampling, done) -> None:
         from openai import BadRequestError, UnprocessableEntityError
 
-        failed: list[str] = []
+        failed: dict[str, str] = {}
         refused: list[str] = []
         in_a_row = 0
         waiting = iter(todo)  # shared: each prompt goes to one of the workers
@@ -120,7 +120,7 @@ class OpenAISampler:
                     completions = await self._complete(client, prompt, id, sampling)
                 # Anything: the client validates little of what a server sends.
                 except Exception as error:
-                    failed.append(f"{id!r} ({describe_error(error)})")
+                    failed[id] = describe_error(error)
                     if isinstance(error, BadRequestError | UnprocessableEntityError):  # it will say so again
                         refused.append(id)
                     in_a_row += 1
@@ -135,10 +135,12 @@ class OpenAISampler:
         if failed:
             left = len(list(waiting))
             given_up = f", {left} were not asked for any more" if left else ""
-            message = f"{len(failed)} of {len(todo)} prompts got no completions{given_up}; the first: {failed[0]}"
-            if len(refused) == len(failed) and not left:
-                raise PromptsRefusedError(message, refused)
-            raise GenerationError(message)
+            first, reason = next(iter(failed.items()))
+            message = (
+                f"{len(failed)} of {len(todo)} prompts got no completions{given_up}; the first: {first!r} ({reason})"
+            )
+            kind = PromptsRefusedError if len(refused) == len(failed) and not left else GenerationError
+            raise kind(message, failed)
 
     async def _complete(self, client, prompt: Prompt, id: str, sampling: Sampling) -> list[Completion]:
         from openai.types import Completion as TextCompletion

@@ -26,22 +26,27 @@ Prompt = str | list[dict[str, str]]
 
 
 class GenerationError(ValueError):
-    """Prompts got no completions. The message names them and says why."""
-
-
-class PromptsRefusedError(GenerationError):
-    """A server refused these prompts for good, and has completed all others.
+    """Prompts got no completions.
 
     Args:
         message (`str`):
-            Which, and why.
-        ids (`list[str]`):
-            Their ids.
+            How many, and why the first.
+        reasons (`dict[str, str]`, *optional*):
+            Why, by the ids of those that were asked for.
     """
 
-    def __init__(self, message: str, ids: list[str]):
+    def __init__(self, message: str, reasons: dict[str, str] | None = None):
         super().__init__(message)
-        self.ids = ids
+        self.reasons = reasons or {}
+
+
+class PromptsRefusedError(GenerationError):
+    """A server refused these prompts for good, and has completed all others."""
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the prompts."""
+        return list(self.reasons)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 from filelock import FileLock, Timeout
 
@@ -26,22 +26,26 @@ class SettingsMismatchError(ValueError):
     """The file was made with other settings, or another prompt, than those of this run."""
 
 
-class SampleStore:
-    """What was sampled so far, on disk and by id. One process at a time; use it in a `with` block.
+class JsonlStore:
+    """What a run has so far, on disk and by id: a line with its settings, then one for each id. One process at a time;
+    use it in a `with` block.
 
-    A line counts once it is whole: what a killed run had half written is cut off with the next opening. A prompt is
-    stored as a digest, so that one which changed is noticed.
+    A line counts once it is whole: what a killed run had half written is cut off with the next opening. Of several
+    lines of an id the last one counts.
 
     Args:
         path (`str` or `os.PathLike`):
             File to make or to continue, `.jsonl`, in an existing folder.
         settings (`dict[str, Any]`):
-            What the completions depend on, as JSON has it.
+            What the lines depend on, as JSON has it.
 
     Raises:
         [`SettingsMismatchError`]: the file has other settings; the message says which.
         `ValueError`: the file is no such file, or another process writes to it.
     """
+
+    # What a line must have beside its id.
+    _fields: tuple[str, ...] = ()
 
     def __init__(self, path: str | os.PathLike, settings: dict[str, Any]):
         self.path = Path(path)
@@ -50,7 +54,7 @@ class SampleStore:
         self._file: BinaryIO | None = None
         self._lock = FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=0)
 
-    def __enter__(self) -> SampleStore:
+    def __enter__(self) -> Self:
         try:
             self._lock.acquire()
         except Timeout:
@@ -74,26 +78,18 @@ class SampleStore:
     def __len__(self) -> int:
         return len(self._places)
 
-    def add(self, id: str, prompt: Prompt, completions: list[Completion]) -> None:
-        """Writes the completions of a prompt down, before anything else is sampled."""
-        plain = [{"text": c.text, "finish_reason": c.finish_reason} for c in completions]
-        self._places[id] = self._write({"id": id, "prompt": _digest(prompt), "completions": plain})
+    def ids(self) -> list[str]:
+        """All ids, in the order in which they first came."""
+        return list(self._places)
 
-    def get(self, id: str, prompt: Prompt) -> list[Completion]:
-        """The completions of a prompt.
+    def write(self, id: str, **payload: Any) -> None:
+        """Writes what belongs to an id down, as JSON has it."""
+        self._places[id] = self._write({"id": id, **payload})
 
-        Raises:
-            `KeyError`: there are none.
-            [`SettingsMismatchError`]: they belong to another prompt of the same id.
-        """
+    def read(self, id: str) -> dict[str, Any]:
+        """What was written down for an id, with the id; raises `KeyError` where there is nothing."""
         self._file.seek(self._places[id])
-        line = json.loads(self._file.readline())
-        if line["prompt"] != _digest(prompt):
-            raise SettingsMismatchError(
-                f"{self.path}: the samples of {id!r} belong to another prompt than it has now; the records changed "
-                "since then. Take another output folder, or remove the file to sample again"
-            )
-        return [Completion(**completion) for completion in line["completions"]]
+        return json.loads(self._file.readline())
 
     def _write(self, line: dict[str, Any]) -> int:
         place = self._file.seek(0, os.SEEK_END)
@@ -110,7 +106,11 @@ class SampleStore:
                 break
             try:
                 line = json.loads(raw)
-                known = line["settings"] if number == 1 else (line["id"], line["prompt"], line["completions"])[0]
+                known = line["settings"] if number == 1 else line["id"]
+                if not isinstance(known, dict if number == 1 else str):
+                    raise TypeError(f"{known!r} is neither settings nor an id")
+                if number > 1:
+                    [line[name] for name in self._fields]
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
                     f"{self.path}, line {number}: not what a run wrote ({type(error).__name__}: {error}); restore the "
@@ -133,6 +133,65 @@ class SampleStore:
                 f"{self.path} was made with other settings: {differences}. Give the same ones to continue, or another "
                 "output folder"
             )
+
+
+class SampleStore(JsonlStore):
+    """A [`JsonlStore`] of completions. A prompt is stored as a digest, so that one which changed is noticed."""
+
+    _fields = ("prompt", "completions")
+
+    def add(self, id: str, prompt: Prompt, completions: list[Completion], about: dict[str, Any] | None = None) -> None:
+        """Writes the completions of a prompt down, before anything else is sampled, with what is to be kept of it."""
+        plain = [{"text": c.text, "finish_reason": c.finish_reason} for c in completions]
+        self.write(id, prompt=_digest(prompt), completions=plain, **({} if about is None else {"about": about}))
+
+    def get(self, id: str, prompt: Prompt) -> list[Completion]:
+        """The completions of a prompt.
+
+        Raises:
+            `KeyError`: there are none.
+            [`SettingsMismatchError`]: they belong to another prompt of the same id.
+        """
+        line = self.read(id)
+        if line.get("prompt") != _digest(prompt):
+            raise SettingsMismatchError(
+                f"{self.path}: the samples of {id!r} belong to another prompt than it has now; the records changed "
+                "since then. Take another output folder, or remove the file to sample again"
+            )
+        return _completions(line, self.path)
+
+    def completions(self, id: str) -> list[Completion]:
+        """The completions of an id, whatever its prompt was; raises `KeyError` where there are none."""
+        return _completions(self.read(id), self.path)
+
+    def about(self, id: str) -> dict[str, Any]:
+        """What was kept of the prompt of an id beside its completions; raises `KeyError` for an unknown id."""
+        return self.read(id).get("about", {})
+
+
+def read_settings(path: str | os.PathLike) -> dict[str, Any]:
+    """
+    The settings that a file was made with.
+
+    Raises:
+        `OSError`: there is no such file.
+        `ValueError`: its first line holds no settings.
+    """
+    with open(path, "rb") as file:
+        try:
+            settings = json.loads(file.readline())["settings"]
+        except (ValueError, KeyError, TypeError):
+            settings = None
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path}, line 1: holds no settings, so no run wrote this file")
+    return settings
+
+
+def _completions(line: dict[str, Any], path: Path) -> list[Completion]:
+    try:
+        return [Completion(**completion) for completion in line["completions"]]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: the line of {line['id']!r} holds no completions ({error})") from None
 
 
 def _digest(prompt: Prompt) -> str:

@@ -13,8 +13,11 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from inspect import signature
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .sampling import Completion, Prompt, Sampling, check_chat_template, encode_prompt, example_seed
 
@@ -25,12 +28,12 @@ if TYPE_CHECKING:
 
 
 class TransformersSampler:
-    """Draws with `generate`, one prompt at a time: its samples are the rows of one batch, and need no padding.
+    """Draws with `generate`, several prompts of about the same length and all their samples in one batch.
 
-    The prompt is read once and its key-value cache repeated for the samples, where the model's cache is the ordinary
-    one; other models (with recurrent states, for example) read it once for each sample. The sampling settings of the
-    model's `generation_config` are not used, its end-of-sequence tokens are. The state of torch's random number
-    generators is afterwards what it was.
+    A prompt is read once and its key-value cache repeated for its samples, where the model's cache is the ordinary
+    one; of other models (with recurrent states, for example) a batch holds the samples of one prompt. Each sample has
+    its own random numbers, so that batches change it no more than rounding does. The sampling settings of the model's
+    `generation_config` are not used, its end-of-sequence tokens are.
 
     Args:
         model (`str` or [`~transformers.PreTrainedModel`]):
@@ -38,7 +41,10 @@ class TransformersSampler:
         tokenizer ([`~transformers.PreTrainedTokenizerBase`], *optional*):
             Defaults to that of the folder.
         rows_per_batch (`int`, *optional*, defaults to `32`):
-            Most samples at the same time, for memory. The samples depend on it, as each part has a seed.
+            Most samples at the same time, for memory.
+        tokens_per_batch (`int`, *optional*, defaults to `65536`):
+            Most tokens of prompts and completions at the same time, for memory. A longer prompt has a batch of its
+            own.
         dtype (`str`, *optional*, defaults to `"auto"`):
             Type of the weights of a model that is loaded.
         device (`str`, *optional*):
@@ -51,7 +57,7 @@ class TransformersSampler:
             Given to the chat template, for example `{"enable_thinking": False}`.
 
     Raises:
-        `ValueError`: if `rows_per_batch` is not positive, or a model comes without its tokenizer.
+        `ValueError`: if a limit is not positive, or a model comes without its tokenizer.
     """
 
     def __init__(
@@ -59,14 +65,16 @@ class TransformersSampler:
         model: str | PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase | None = None,
         rows_per_batch: int = 32,
+        tokens_per_batch: int = 65536,
         dtype: str = "auto",
         device: str | None = None,
         revision: str | None = None,
         trust_remote_code: bool = False,
         chat_template_kwargs: dict[str, Any] | None = None,
     ):
-        if rows_per_batch < 1:
-            raise ValueError(f"rows_per_batch must be at least 1, got {rows_per_batch}")
+        for name, value in (("rows_per_batch", rows_per_batch), ("tokens_per_batch", tokens_per_batch)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
         if isinstance(model, str):
             from accelerate import PartialState
             from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -80,57 +88,101 @@ class TransformersSampler:
         self.model = model
         self.tokenizer = tokenizer
         self.rows_per_batch = rows_per_batch
+        self.tokens_per_batch = tokens_per_batch
         self.chat_template_kwargs = chat_template_kwargs
-        self._repeats_cache = True
 
     def sample(
         self, prompts: Sequence[Prompt], ids: Sequence[str], sampling: Sampling
     ) -> Iterator[tuple[int, list[Completion]]]:
-        """See [`Sampler`]. Prompts come in their order."""
-        check_chat_template(self.tokenizer, prompts, self.model.name_or_path)
-        for index, (prompt, id) in enumerate(zip(prompts, ids, strict=True)):
-            tokens = encode_prompt(prompt, self.tokenizer, self.chat_template_kwargs)
-            if not tokens:
-                raise ValueError(f"prompt {id!r} has no tokens")
-            # Not around `yield`: what the caller does in between has its own settings and random numbers.
+        """See [`Sampler`]. The longest prompts come first."""
+        tokens = self._encode(prompts, ids)
+        for group in self._group([len(one) for one in tokens], sampling):
+            # Not around `yield`: what the caller does in between has its own settings.
             with self._prepared(sampling):
-                completions = self._complete(tokens, id, sampling)
-            yield index, completions
+                completions = self._complete([tokens[i] for i in group], [ids[i] for i in group], sampling)
+            yield from zip(group, completions, strict=True)
 
-    def _complete(self, tokens: list[int], id: str, sampling: Sampling) -> list[Completion]:
+    def batches(self, prompts: Sequence[Prompt], ids: Sequence[str], sampling: Sampling) -> list[list[int]]:
+        """Which prompts [`~TransformersSampler.sample`] puts into one batch, by their places: what a run that goes on
+        has to keep together, as rounding depends on it."""
+        return self._group([len(one) for one in self._encode(prompts, ids)], sampling)
+
+    def _encode(self, prompts: Sequence[Prompt], ids: Sequence[str]) -> list[list[int]]:
+        check_chat_template(self.tokenizer, prompts, self.model.name_or_path)
+        tokens = [encode_prompt(prompt, self.tokenizer, self.chat_template_kwargs) for prompt in prompts]
+        for id, one in zip(ids, tokens, strict=True):
+            if not one:
+                raise ValueError(f"prompt {id!r} has no tokens")
+        return tokens
+
+    def _group(self, lengths: Sequence[int], sampling: Sampling) -> list[list[int]]:
+        groups: list[list[int]] = []
+        most = max(1, self.rows_per_batch // sampling.num_samples) if self._has_ordinary_cache else 1
+        for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+            longest = lengths[groups[-1][0]] if groups else 0
+            rows = (len(groups[-1]) + 1) * sampling.num_samples if groups else 0
+            full = rows * (longest + sampling.max_tokens) > self.tokens_per_batch
+            if not groups or len(groups[-1]) == most or full:
+                groups.append([])
+            groups[-1].append(i)
+        return groups
+
+    def _complete(self, prompts: list[list[int]], ids: list[str], sampling: Sampling) -> list[list[Completion]]:
         import torch
+        from transformers import LogitsProcessorList
 
         device = self.model.device
-        prompt = torch.tensor([tokens], device=device)
-        devices = [] if device.type == "cpu" else [device]
-        completions: list[Completion] = []
-        with torch.inference_mode(), torch.random.fork_rng(devices, device_type=_rng_type(device)):
-            prefix = self._read(prompt[:, :-1])
-            for first in range(0, sampling.num_samples, self.rows_per_batch):
-                rows = min(self.rows_per_batch, sampling.num_samples - first)
-                torch.manual_seed(example_seed(sampling.seed, id, first))
-                inputs = prompt.repeat(rows, 1)
+        longest = max(map(len, prompts))
+        padding = self.model.generation_config.pad_token_id
+        inputs = torch.tensor([[padding] * (longest - len(one)) + one for one in prompts], device=device)  # [p, l]
+        mask = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in prompts], device=device)
+        completions: list[list[Completion]] = [[] for _ in prompts]
+        with torch.inference_mode():
+            prefix = self._read(inputs[:, :-1], mask[:, :-1]) if self._has_ordinary_cache and longest > 1 else None
+            step = min(sampling.num_samples, self.rows_per_batch)
+            for first in range(0, sampling.num_samples, step):
+                samples = range(first, min(first + step, sampling.num_samples))
                 cache = None
                 if prefix is not None:
-                    last = first + rows == sampling.num_samples
-                    cache = prefix if last else copy.deepcopy(prefix)
-                    cache.batch_repeat_interleave(rows)
-                output = self.model.generate(inputs, attention_mask=torch.ones_like(inputs), past_key_values=cache)
-                completions += [self._completion(row) for row in output[:, len(tokens) :].tolist()]
+                    cache = prefix if samples[-1] == sampling.num_samples - 1 else copy.deepcopy(prefix)
+                    if len(samples) > 1:
+                        cache.batch_repeat_interleave(len(samples))
+                draws = [_Draws(ids, samples, sampling, device)] if sampling.temperature > 0 else []
+                output = self.model.generate(
+                    inputs.repeat_interleave(len(samples), dim=0),  # [p * s, l]
+                    attention_mask=mask.repeat_interleave(len(samples), dim=0),
+                    past_key_values=cache,
+                    logits_processor=LogitsProcessorList(draws),
+                )
+                for row, answer in enumerate(output[:, longest:].tolist()):
+                    completions[row // len(samples)].append(self._completion(answer))
         return completions
 
-    def _read(self, prompt: torch.Tensor):
-        """The key-value cache of one row of tokens; `None` for models with another kind of state, or no tokens."""
+    def _read(self, tokens: torch.Tensor, mask: torch.Tensor):
+        """The key-value cache of prompts `[p, l]`, padded on the left."""
+        # Not the model's default, which counts the padding, and as `generate` does it.
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        parameters = signature(self.model.forward).parameters
+        options = {"position_ids": positions} if "position_ids" in parameters else {}
+        if "logits_to_keep" in parameters:
+            options["logits_to_keep"] = 1
+        return self.model(input_ids=tokens, attention_mask=mask, use_cache=True, **options).past_key_values
+
+    @cached_property
+    def _has_ordinary_cache(self) -> bool:
+        """Whether what the model keeps of a text is keys and values alone, which can be repeated and padded."""
+        import torch
         from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-        if prompt.shape[1] == 0 or not self._repeats_cache:
-            return None
-        cut = {"logits_to_keep": 1} if "logits_to_keep" in signature(self.model.forward).parameters else {}
-        cache = getattr(self.model(input_ids=prompt, use_cache=True, **cut), "past_key_values", None)
+        training = self.model.training
+        self.model.eval()  # in training, activation checkpointing switches caches off
+        with torch.inference_mode():
+            tokens = torch.tensor([[self._ends()[0]] * 2], device=self.model.device)
+            cache = getattr(self.model(input_ids=tokens, use_cache=True), "past_key_values", None)
+        self.model.train(training)
         # Types and not `isinstance`: layers with a further state are subclasses of these.
         ordinary = (DynamicLayer, DynamicSlidingWindowLayer)
-        self._repeats_cache = type(cache) is DynamicCache and all(type(layer) in ordinary for layer in cache.layers)
-        return cache if self._repeats_cache else None
+        return type(cache) is DynamicCache and all(type(layer) in ordinary for layer in cache.layers)
 
     def _completion(self, row: list[int]) -> Completion:
         ends = set(self.model.generation_config.eos_token_id)
@@ -145,18 +197,12 @@ class TransformersSampler:
 
         # Replaced, because `generate` takes from the model's own whatever it is not told, such as penalties.
         own, training = self.model.generation_config, self.model.training
-        ends = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
-        # The model's, which may be several, and the tokenizer's, which trainers end a completion with.
-        ends = [*dict.fromkeys(token for token in (*ends, self.tokenizer.eos_token_id) if token is not None)]
-        if not ends:
-            raise ValueError("neither the model nor its tokenizer has an end-of-sequence token")
-        drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+        ends = self._ends()
         self.model.generation_config = GenerationConfig(
             max_new_tokens=sampling.max_tokens,
             eos_token_id=ends,
-            pad_token_id=ends[0],  # of rows that ended before others; cut off with their end
-            do_sample=sampling.temperature > 0,
-            **(drawn if sampling.temperature > 0 else {}),
+            pad_token_id=ends[0],  # in front of shorter prompts, and behind rows that ended before others
+            do_sample=False,  # [`_Draws`] leaves one token to take
         )
         self.model.eval()
         try:
@@ -165,7 +211,48 @@ class TransformersSampler:
             self.model.generation_config = own
             self.model.train(training)
 
+    def _ends(self) -> list[int]:
+        """The model's end-of-sequence tokens, which may be several, and the tokenizer's, which trainers end with."""
+        own = self.model.generation_config.eos_token_id
+        own = own if isinstance(own, list) else [own]
+        ends = [*dict.fromkeys(token for token in (*own, self.tokenizer.eos_token_id) if token is not None)]
+        if not ends:
+            raise ValueError("neither the model nor its tokenizer has an end-of-sequence token")
+        return ends
 
-def _rng_type(device: torch.device) -> str:
-    # The name of a torch module with random number generators; that of the CPU is saved in any case.
-    return "cuda" if device.type == "cpu" else device.type
+
+class _Draws:
+    """A logits processor that draws the next token of each row with the row's own random numbers, by inverting the
+    cumulative distribution: neither the other rows nor their number change what a row draws."""
+
+    def __init__(self, ids: Sequence[str], samples: range, sampling: Sampling, device: torch.device):
+        import torch
+
+        rows = [
+            np.random.default_rng(example_seed(sampling.seed, id, sample)).random(sampling.max_tokens)
+            for id in ids
+            for sample in samples
+        ]
+        # Below 1, also in single precision: a token of probability 0 is never drawn.
+        numbers = np.minimum(np.array(rows, dtype=np.float32), np.float32(1 - 2**-24))
+        self.numbers = torch.from_numpy(numbers).to(device)  # [rows, max_tokens]
+        self.temperature, self.top_p, self.step = sampling.temperature, sampling.top_p, 0
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # [rows, l], [rows, vocab]
+        import torch
+
+        probabilities = (scores.float() / self.temperature).softmax(dim=-1)
+        tokens = None
+        if self.top_p < 1:
+            probabilities, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
+        mass = probabilities.cumsum(dim=-1)
+        total = mass[:, -1:]
+        if tokens is not None:  # the fewest tokens, the most probable first, that have the mass
+            kept = (mass - probabilities < self.top_p).sum(dim=-1, keepdim=True)
+            total = mass.gather(1, kept - 1)
+        drawn = torch.searchsorted(mass, self.numbers[:, self.step, None] * total, right=True)
+        drawn = drawn.clamp(max=scores.shape[1] - 1)
+        self.step += 1
+        if tokens is not None:
+            drawn = tokens.gather(1, drawn)
+        return torch.full_like(scores, float("-inf")).scatter(1, drawn, 0.0)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data import DocumentPool, Dropped, LongContextExample, prompt_view
 from ..generation import PromptsRefusedError, Sampler, SampleStore, Sampling, example_seed
+from ..generation.complete import sample_missing
 from ..rewards import HybridReward
 from .pair_statistics import PairStatistics
 from .scoring import ScoredCompletion, check_scorable, score_samples
@@ -131,11 +132,9 @@ def build_pairs(
             bar.update(len(block) - len(missing))
             if missing:
                 sampler = sampler or make_sampler()
-                prompts = [asked[id]["prompt"] for id in missing]
+                prompts = [row["prompt"] for row in asked.values()]
                 try:
-                    for index, completions in sampler.sample(prompts, missing, sampling):
-                        store.add(missing[index], prompts[index], completions)
-                        bar.update()
+                    sample_missing(sampler, prompts, list(asked), sampling, store, done=bar.update)
                 except PromptsRefusedError as error:
                     logger.warning(f"{error}. They are left out, and asked for again by another run.")
                     refused.update(error.ids)

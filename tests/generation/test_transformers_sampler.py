@@ -3,9 +3,10 @@
 import pytest
 import torch
 from tiny import WORDS, save_tiny, tiny_model, tiny_tokenizer
-from transformers import MambaConfig, MambaForCausalLM
+from transformers import MambaConfig, MambaForCausalLM, TemperatureLogitsWarper, TopPLogitsWarper
 
-from qwenlong_trl.generation import Completion, Sampler, Sampling, TransformersSampler, example_seed
+from qwenlong_trl.generation import Completion, Sampler, Sampling, TransformersSampler
+from qwenlong_trl.generation.transformers_sampler import _Draws
 
 
 PROMPTS = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9"]
@@ -22,9 +23,9 @@ def make(seed: int = 0, **options) -> TransformersSampler:
 def draw(sampler, prompts=PROMPTS, ids=IDS, **settings):
     sampling = Sampling(**{"num_samples": 6, "max_tokens": 5, **settings})
     found = list(sampler.sample(prompts, ids, sampling))
-    assert [index for index, _ in found] == list(range(len(prompts)))
+    assert sorted(index for index, _ in found) == list(range(len(prompts)))
     assert all(len(completions) == sampling.num_samples for _, completions in found)
-    return {id: completions for id, (_, completions) in zip(ids, found, strict=True)}
+    return {ids[index]: completions for index, completions in found}
 
 
 def test_it_is_a_sampler():
@@ -43,26 +44,70 @@ def test_samples_depend_on_prompt_id_and_seed_alone():
 
 def test_a_shared_prompt_gives_what_a_repeated_one_gives():
     shared, repeated = make(), make()
-    repeated._repeats_cache = False
+    repeated._has_ordinary_cache = False
     prompt = " ".join(WORDS[:20])
     settings = {"prompts": [prompt], "ids": ["a"], "num_samples": 40, "max_tokens": 20}
     assert draw(shared, **settings) == draw(repeated, **settings)
-    assert shared._repeats_cache
+    assert shared._has_ordinary_cache
 
 
-def test_it_draws_what_generate_draws():
-    """From the whole vocabulary, whatever the model's own settings say."""
+@pytest.mark.parametrize("settings", [{"temperature": 0, "num_samples": 1}, {"num_samples": 3, "top_p": 0.8}])
+def test_prompts_of_one_batch_give_what_each_alone_gives(settings):
+    """Padding on the left changes neither positions nor what is seen."""
+    prompts = [" ".join(WORDS[i : i + length]) for i, length in enumerate([1, 19, 2, 7, 30, 12, 3])]
+    ids = [f"id{i}" for i in range(len(prompts))]
+    alone, together = make(rows_per_batch=1), make(rows_per_batch=21)
+    seen = {}
+    together.model.generate = lambda x, **kw: (
+        seen.update(shape=tuple(x.shape)) or type(together.model).generate(together.model, x, **kw)
+    )
+    expected = draw(alone, prompts, ids, max_tokens=25, **settings)
+    assert draw(together, prompts, ids, max_tokens=25, **settings) == expected
+    assert seen["shape"] == (7 * settings["num_samples"], 30)
+    assert len({tuple(c.text for c in drawn) for drawn in expected.values()}) > 3
+
+
+def test_batches_hold_prompts_of_about_the_same_length():
+    sampler = make(rows_per_batch=4, tokens_per_batch=100)
+    prompts = [" ".join(WORDS[:length]) for length in (1, 39, 2, 20, 21, 3, 4)]
+    ids = list("abcdefg")
+    sampling = Sampling(num_samples=1, max_tokens=11)
+    assert sampler.batches(prompts, ids, sampling) == [[1, 4], [3, 6, 5], [2, 0]]
+    assert sampler.batches(prompts, ids, Sampling(num_samples=4, max_tokens=11)) == [[1], [4], [3], [6], [5], [2], [0]]
+    assert [index for index, _ in sampler.sample(prompts, ids, sampling)] == [1, 4, 3, 6, 5, 2, 0]
+
+
+def test_it_draws_from_the_distribution_that_generate_draws_from():
+    """Temperature, then the nucleus, over the whole vocabulary, whatever the model's own settings say."""
     sampler = make()
     model, tokenizer = sampler.model, sampler.tokenizer
-    inputs = tokenizer(["w1 w2 w3"] * 6, return_tensors="pt")
-    torch.manual_seed(example_seed(3, "a"))
-    plain = {"top_k": 0, "temperature": 0.7, "top_p": 0.9, "do_sample": True, "max_new_tokens": 5, "pad_token_id": 0}
-    rows = model.generate(inputs.input_ids, attention_mask=inputs.attention_mask, **plain)[:, 3:]
-    expected = [tokenizer.decode([t for t in row if t not in ENDS], skip_special_tokens=True) for row in rows.tolist()]
+    inputs = tokenizer(["w1 w2 w3"], return_tensors="pt")
+    with torch.no_grad():
+        scores = model(**inputs).logits[:, -1]
+    warped = TopPLogitsWarper(0.9)(None, TemperatureLogitsWarper(0.7)(None, scores)).softmax(dim=-1)[0]
     model.generation_config.top_k = 1
     model.generation_config.repetition_penalty = 9.0
-    drawn = draw(sampler, ["w1 w2 w3"], ["a"], seed=3, temperature=0.7, top_p=0.9)["a"]
-    assert [completion.text for completion in drawn] == expected
+    count = 4000
+    drawn = draw(sampler, ["w1 w2 w3"], ["a"], num_samples=count, max_tokens=1, temperature=0.7, top_p=0.9)["a"]
+    words = {tokenizer.decode([token], skip_special_tokens=True): token for token in range(len(tokenizer))}
+    found = torch.zeros(len(tokenizer))
+    for completion in drawn:
+        if completion.text:  # special tokens and ends have no text
+            found[words[completion.text]] += 1 / count
+    plain = [token for token in words.values() if token > 2 and token not in ENDS]
+    assert (found[plain] - warped[plain]).abs().max() < 5 * (0.25 / count) ** 0.5
+    assert found[plain][warped[plain] == 0].sum() == 0 and (warped[plain] == 0).any()
+
+
+def test_a_token_without_probability_is_never_drawn():
+    draws = _Draws(["a"], range(3), Sampling(num_samples=3), torch.device("cpu"))
+    scores = torch.full((3, 5), float("-inf"))
+    scores[:, [1, 3]] = 0.0
+    draws.numbers[:, 0] = torch.tensor([0.0, 0.5, 1 - 2**-24])
+    assert draws(None, scores).argmax(dim=-1).tolist() == [1, 3, 3]
+    draws = _Draws(["a"], range(1), Sampling(top_p=0.5), torch.device("cpu"))
+    draws.numbers[:] = 1 - 2**-24
+    assert draws(None, torch.tensor([[0.0, 2.0, 1.0, 0.0]])).argmax().item() == 1
 
 
 def test_ends_and_cuts():
@@ -122,7 +167,7 @@ def test_models_without_an_ordinary_cache():
     config = MambaConfig(vocab_size=43, hidden_size=16, num_hidden_layers=1, state_size=4, eos_token_id=1)
     sampler = TransformersSampler(MambaForCausalLM(config), tiny_tokenizer())
     drawn = draw(sampler, num_samples=4)
-    assert not sampler._repeats_cache
+    assert not sampler._has_ordinary_cache
     assert drawn == draw(sampler, num_samples=4) and len({c.text for c in drawn["a"]}) > 1
 
 
@@ -141,5 +186,7 @@ def test_wrong_use():
         TransformersSampler(tiny_model())
     with pytest.raises(ValueError, match="rows_per_batch must be at least 1, got 0"):
         make(rows_per_batch=0)
+    with pytest.raises(ValueError, match="tokens_per_batch must be at least 1, got 0"):
+        make(tokens_per_batch=0)
     with pytest.raises(ValueError, match="prompt 'b' has no tokens"):
         draw(make(), ["w1", ""], ["a", "b"])

@@ -7,17 +7,14 @@ Every sentence and every number is computed from the results, whether the run we
 
 from __future__ import annotations
 
-import io
 import math
-import re
+from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 import numpy as np
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -26,17 +23,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .. import pages
 from ..intervals import wilson_interval
+from ..pages import STYLE, WIDTHS, draw, figure_in_px, render
 
 
 SERIES = {"after_sft": "after SFT", "phased": "phased", "single_stage": "single stage"}
-WIDTHS = {"wide": 900, "narrow": 350}  # px; a phone gets figures of its own, not shrunken ones
-# Name: (on a light page, on a dark page). Blue against orange stays apart in the common kinds of colour blindness.
-# Figures are drawn in the light colours, each of which becomes a CSS variable in the page: so no two may be equal.
-COLOURS = {
-    **{"page": ("#ffffff", "#15181c"), "ink": ("#1b1f24", "#e8eaed"), "muted": ("#5a6370", "#a6aeb8")},
-    "line": ("#d9dde3", "#363c44"),
-    "band": ("#eef2f7", "#20252c"),
+# Blue against orange stays apart in the common kinds of colour blindness.
+COLOURS = pages.COLOURS | {
     "after_sft": ("#646b76", "#b3b9c2"),
     "phased": ("#0067a3", "#5cb8f0"),
     "single_stage": ("#b54700", "#f0a04b"),
@@ -46,19 +40,6 @@ LINES = {  # shape and dash tell the series apart as well as colour does
     "after_sft": {"linestyle": (0, (4, 2)), "marker": "o", "markerfacecolor": LIGHT["page"], "linewidth": 1.5},
     "phased": {"linestyle": "-", "marker": "o", "linewidth": 2.5},
     "single_stage": {"linestyle": "-", "marker": "s", "linewidth": 1.2},
-}
-STYLE = {
-    # Text stays text, which the page shows in its own font, no wider than DejaVu Sans; equal results, equal files.
-    **{"svg.fonttype": "none", "svg.hashsalt": "report"},
-    "text.parse_math": False,  # a name may hold a dollar sign
-    **{"font.family": "DejaVu Sans", "font.size": 12},
-    **{"axes.titlesize": 13, "axes.titleweight": "bold", "axes.titlelocation": "left"},
-    **{"axes.spines.top": False, "axes.spines.right": False, "xtick.major.size": 3, "ytick.major.size": 0},
-    **{"axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True},
-    **dict.fromkeys(("axes.facecolor", "figure.facecolor"), "none"),
-    **dict.fromkeys(("grid.color", "axes.edgecolor", "xtick.color"), LIGHT["line"]),
-    "text.color": LIGHT["ink"],
-    **dict.fromkeys(("axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), LIGHT["muted"]),
 }
 
 
@@ -127,13 +108,6 @@ def goal_statement(results: dict[str, Any]) -> str:
     return f"Goal not met: {asked}. But {'; '.join(missed) or 'a further check failed'}."
 
 
-def _figure(width: int, height: int, rows: int = 1, **kwargs) -> tuple[Figure, list[Axes]]:
-    """A figure in px: at 72 dpi, a point of matplotlib is a px of the page."""
-    figure = Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
-    figure.get_layout_engine().set(w_pad=2 / 72, h_pad=4 / 72, hspace=0.06)
-    return figure, [*figure.subplots(rows, 1, squeeze=False, **kwargs)[:, 0]]
-
-
 def _bands(axes: Axes, start: float, ends: list[float], phases: list[dict], width: int, label: bool = True) -> None:
     """Shades every second phase, and writes as much about the phases above them as fits above each."""
     to_axes = (axes.transData + axes.transAxes.inverted()).transform
@@ -173,7 +147,7 @@ def _name_lines(axes: Axes, last: dict[str, float], height: int, width: int) -> 
 
 def plot_training(results: dict[str, Any], width: int = WIDTHS["wide"]) -> Figure:
     """Reward and entropy over the RL steps of both runs, with the phases of the phased one."""
-    figure, panels = _figure(width, 520, rows=2, sharex=True)
+    figure, panels = figure_in_px(width, 520, rows=2, sharex=True)
     runs = {name: run for name, run in sorted(results["runs"].items(), reverse=True) if run}  # the phased one on top
     phases = runs["phased"]["phases"]
     titles = {"reward": "Reward: share of right answers", "entropy": "Entropy: how undecided the reader is"}
@@ -195,7 +169,7 @@ def plot_training(results: dict[str, Any], width: int = WIDTHS["wide"]) -> Figur
 
 def plot_accuracy(results: dict[str, Any], width: int = WIDTHS["wide"]) -> Figure:
     """Accuracy by prompt length, with 95 % intervals, and which phase trained which lengths."""
-    figure, (axes,) = _figure(width, 400)
+    figure, (axes,) = figure_in_px(width, 400)
     accuracy, phases = _curves(results), results["runs"]["phased"]["phases"]
     tokens = np.array([bucket["tokens"] for bucket in results["buckets"]], dtype=float)
     bounds = [phase["max_prompt_length"] for phase in phases]
@@ -234,7 +208,7 @@ def plot_carried(results: dict[str, Any], width: int = WIDTHS["wide"]) -> Figure
     grain = math.gcd(*np.diff(distinct).tolist()) or 1
     bin_width = grain * math.ceil(((distinct[-1] - distinct[0]) / grain + 1) / 24)
     bins = np.arange(distinct[0] - grain / 2, distinct[-1] + bin_width, bin_width)
-    figure, panels = _figure(width, 70 + 110 * len(flows), rows=len(flows), sharex=True, sharey=True)
+    figure, panels = figure_in_px(width, 70 + 110 * len(flows), rows=len(flows), sharex=True, sharey=True)
     order = sorted(flows, key=lambda flow: [*map(names.index, flow)])
     for axes, (target, source) in zip(panels, order, strict=True):
         lengths = flows[target, source]
@@ -248,18 +222,6 @@ def plot_carried(results: dict[str, Any], width: int = WIDTHS["wide"]) -> Figure
 
 
 FIGURES = {"training": plot_training, "accuracy": plot_accuracy, "carried": plot_carried}
-
-
-def _svg(figure: Figure, prefix: str) -> Markup:
-    """A figure as an inline SVG: ids with a prefix, so that figures do not meet; colours as variables of the page."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    text = buffer.getvalue()[buffer.getvalue().index("<svg") :]
-    text = re.sub(r'(?<= id=")|(?<=href="#)|(?<=url\(#)', prefix, text)
-    text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', "", text, count=1)
-    for name, light in LIGHT.items():
-        text = text.replace(light, f"var(--{name})")
-    return Markup(text)
 
 
 def save_plots(results: dict[str, Any], folder: Path) -> list[Path]:
@@ -292,17 +254,15 @@ def write_report(results: dict[str, Any], path: Path) -> Path:
     """
     accuracy, run = _curves(results), results["runs"]["phased"]
     with matplotlib.rc_context(STYLE):
-        drawn = {(name, size): plot(results, px) for name, plot in FIGURES.items() for size, px in WIDTHS.items()}
-        figures = {key: _svg(figure, "-".join(key) + "-") for key, figure in drawn.items() if figure}
-    options = {"autoescape": True, "undefined": jinja2.StrictUndefined, "trim_blocks": True}
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), **options)
-    environment.filters |= {"duration": _duration, "steps": _steps}
-    page = environment.get_template("report.html.jinja").render(
+        figures = draw({name: partial(plot, results) for name, plot in FIGURES.items()}, COLOURS)
+    values = {
         **{"results": results, "headline": headline(results), "goal": goal_statement(results)},
-        **{"figures": figures, "series": SERIES, "colours": COLOURS, "accuracy": accuracy},
-        intervals={k: [wilson_interval(v, results["eval_questions"]) for v in vs] for k, vs in accuracy.items()},
-        spent={key: spent_by_phase(run, key) for key in ("tokens", "seconds")},
-    )
+        **{"figures": figures, "series": SERIES, "accuracy": accuracy},
+        "intervals": {k: [wilson_interval(v, results["eval_questions"]) for v in vs] for k, vs in accuracy.items()},
+        "spent": {key: spent_by_phase(run, key) for key in ("tokens", "seconds")},
+    }
+    template, filters = Path(__file__).with_name("report.html.jinja"), {"duration": _duration, "steps": _steps}
+    page = render(template, values, COLOURS, accent="phased", warning="single_stage", filters=filters)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(page, encoding="utf-8")
     return Path(path)

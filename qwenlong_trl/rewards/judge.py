@@ -23,7 +23,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from .answers import text_after_reasoning
 from .judge_cache import JudgeCache
@@ -74,36 +74,49 @@ class Judge(Protocol):
 
 async def ask(judge: Judge, comparisons: Sequence[Comparison]) -> list[Judgement]:
     """The judgements of a judge that may fail in any way: it cannot raise, take longer, or return something else."""
-    if not comparisons:
+    return await _guarded(judge, "judge", comparisons, judge.deadline)
+
+
+async def ask_messages(judge: Any, batch: Sequence[list[dict[str, str]]]) -> list[Judgement]:
+    """As [`ask`], for chat messages: of a judge with a method `answers`, see [`ChatJudge`]. Without a verdict.
+
+    A judge without a `deadline` may take as long as it likes.
+    """
+    return await _guarded(judge, "answers", batch, getattr(judge, "deadline", None))
+
+
+async def _guarded(judge, method: str, batch: Sequence, deadline: float | None) -> list[Judgement]:
+    """What the method returns for the batch, or one failure for each of its members that says what went wrong."""
+    if not batch:
         return []
 
     try:
         if callable(getattr(judge, "load", None)):
             await asyncio.to_thread(judge.load)
     except Exception as error:
-        return [Judgement(None, error=describe_error(error))] * len(comparisons)
+        return [Judgement(None, error=describe_error(error))] * len(batch)
 
     async def run():
-        return await judge.judge(comparisons)
+        return await getattr(judge, method)(batch)
 
     task = asyncio.create_task(run())
     # Not `wait_for`: it waits for a task that ignores its cancellation. Half a second more, for those judges that keep
     # the deadline themselves and return what they have.
-    done, _ = await asyncio.wait({task}, timeout=judge.deadline + 0.5)
+    done, _ = await asyncio.wait({task}, timeout=None if deadline is None else deadline + 0.5)
     if not done:
         task.cancel()
-        return [Judgement(None, error="deadline")] * len(comparisons)
+        return [Judgement(None, error="deadline")] * len(batch)
     if task.cancelled() or task.exception() is not None:
         reason = "cancelled" if task.cancelled() else describe_error(task.exception())
-        return [Judgement(None, error=reason)] * len(comparisons)
+        return [Judgement(None, error=reason)] * len(batch)
     judgements = task.result()
     try:
         judgements = list(judgements)
     except TypeError:
         judgements = [judgements]
-    if len(judgements) != len(comparisons) or not all(isinstance(j, Judgement) for j in judgements):
-        error = f"the judge returned {len(judgements)} objects for {len(comparisons)} comparisons, or no judgements"
-        return [Judgement(None, error=error)] * len(comparisons)
+    if len(judgements) != len(batch) or not all(isinstance(j, Judgement) for j in judgements):
+        error = f"the judge returned {len(judgements)} objects for {len(batch)} comparisons, or no judgements"
+        return [Judgement(None, error=error)] * len(batch)
     return [_checked(judgement) for judgement in judgements]
 
 
@@ -126,6 +139,8 @@ def _checked(judgement: Judgement) -> Judgement:
 
 class ChatJudge:
     """A judge that is a chat model: prompts, verdicts, and a cache. The subclasses ask the model.
+
+    `judge` compares answers; `answers` asks anything else, such as a score.
 
     Args:
         name (`str`):
@@ -151,21 +166,31 @@ class ChatJudge:
     async def judge(self, comparisons: Sequence[Comparison]) -> list[Judgement]:
         """One judgement for each comparison. Equal ones are asked once, and those in the cache not at all."""
         until = time.monotonic() + self.deadline
-        asked = [judge_messages(comparison, self.prompt) for comparison in comparisons]
-        keys = [self._key(messages) for messages in asked]
-        messages_of = dict(zip(keys, asked, strict=True))
+        answers = await self._answers([judge_messages(comparison, self.prompt) for comparison in comparisons], until)
+        return [answer if answer.error else replace(answer, verdict=parse_verdict(answer.text)) for answer in answers]
+
+    async def answers(self, batch: Sequence[list[dict[str, str]]]) -> list[Judgement]:
+        """
+        The model's answer to any chat messages, for each of the batch: a judgement without a verdict, whose `text` is
+        the end of what the model said; [`split_cut_off`] tells whether it had finished. Equal messages are asked once,
+        and those in the cache not at all; what is not answered within the deadline has failed.
+        """
+        return await self._answers(batch, time.monotonic() + self.deadline)
+
+    async def _answers(self, batch: Sequence[list[dict[str, str]]], until: float) -> list[Judgement]:
+        keys = [self._key(messages) for messages in batch]
+        messages_of = dict(zip(keys, batch, strict=True))
         known = {} if self.cache is None else await self.cache.read(messages_of, min(1.0, self.deadline / 2))
-        found = {key: Judgement(parse_verdict(text), text, cached=True) for key, text in known.items()}
+        found = {key: Judgement(None, text, cached=True) for key, text in known.items()}
         fresh = [key for key in messages_of if key not in found]
         # The subclasses keep each answer when it comes, so that a deadline loses none.
         answers = await self._answer([messages_of[key] for key in fresh], until) if fresh else []
-        for key, answer in zip(fresh, answers, strict=True):
-            found[key] = answer if answer.error else replace(answer, verdict=parse_verdict(answer.text))
+        found.update(zip(fresh, answers, strict=True))
         if fresh and self.cache is not None:
             await self.cache.flush()
         judgements, first = [], set()
         for key in keys:
-            # The repetitions of a comparison within the batch cost nothing.
+            # The repetitions within the batch cost nothing.
             again = {"seconds": None, "cached": found[key].error is None} if key in first else {}
             judgements.append(replace(found[key], **again))
             first.add(key)
@@ -187,6 +212,12 @@ class ChatJudge:
     def _key(self, messages: list[dict[str, str]]) -> str:
         # The messages hold the prompt, its version, and the three texts as the judge sees them.
         return hashlib.sha256(json.dumps([self.name, messages]).encode()).hexdigest()
+
+
+def split_cut_off(text: str) -> tuple[str, bool]:
+    """The words of a judge's answer, and whether it was cut off after them; of a text as [`ChatJudge`] returns it."""
+    words = text.removesuffix(CUT_OFF)
+    return words, words != text
 
 
 def describe_error(error: BaseException) -> str:

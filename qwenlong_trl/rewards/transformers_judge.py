@@ -66,6 +66,7 @@ class TransformersJudge(ChatJudge):
             if not value > 0:
                 raise ValueError(f"{name} must be positive, got {value!r}")
         super().__init__(f"transformers/{model}/{revision}/{dtype}/{max_new_tokens}", prompt, deadline, cache)
+        self.model = model
         self.batch_size = batch_size
         self.max_new_tokens = max_new_tokens
         self.device = device
@@ -103,6 +104,10 @@ class TransformersJudge(ChatJudge):
         # Not within the deadline: loading takes as long as it takes, once.
         await asyncio.to_thread(self.load)
         return await super().judge(comparisons)
+
+    async def answers(self, batch):
+        await asyncio.to_thread(self.load)
+        return await super().answers(batch)
 
     async def _answer(self, batch: list[list[dict[str, str]]], until: float) -> list[Judgement]:
         # In a thread, so that other rewards of the same event loop go on.

@@ -1,0 +1,222 @@
+"""The options of `qwenlong-trl loong`, and what they describe: how prompts are put together, and who judges."""
+
+from dataclasses import dataclass, field
+
+from .generation import GenerationArguments
+from .judges import JudgeArguments, make_judge, try_judge
+
+
+POLICIES = ("skip", "middle", "bm25", "dense", "cprs")
+_PROMPTS = ("default", "official")
+
+
+@dataclass
+class SelectionArguments:
+    """Which records, and where the results go."""
+
+    output: str = field(metadata={"help": "Folder of the run, to make or to continue."})
+    data: str | None = field(
+        default=None,
+        metadata={"help": "Folder with loong.jsonl and doc/ (or doc.zip); by default the one that LOONG_DATA names."},
+    )
+    sets: list[int] = field(default_factory=list, metadata={"help": "Length sets, 1 to 4; all if empty."})
+    levels: list[int] = field(default_factory=list, metadata={"help": "Tasks by level, 1 to 4; all if empty."})
+    domains: list[str] = field(default_factory=list, metadata={"help": "financial, paper, legal; all if empty."})
+    languages: list[str] = field(default_factory=list, metadata={"help": "en, zh; both if empty."})
+    limit: int | None = field(default=None, metadata={"help": "Only the first so many of these records."})
+    skip_missing: bool = field(
+        default=False, metadata={"help": "Leave records out whose documents are not there, instead of stopping."}
+    )
+
+    def __post_init__(self):
+        for name in ("sets", "levels", "domains", "languages"):
+            value = getattr(self, name)
+            if isinstance(value, str | int):  # one value in YAML
+                setattr(self, name, [value])
+
+
+@dataclass
+class AssemblyArguments:
+    """How prompts are put together, and how answers are drawn."""
+
+    mode: str = field(
+        default="fixed",
+        metadata={
+            "help": "'fixed' repairs what distorts scores; 'official' is the published protocol with its defects. "
+            "Prompts, judging and tables follow it.",
+            "choices": ["fixed", "official"],
+        },
+    )
+    policy: str = field(
+        default="skip",
+        metadata={
+            "help": "What becomes of documents that do not fit, in fixed mode: whole documents are skipped, each "
+            "loses its middle, the best chunks by BM25 or by a dense retriever stay, or a CPRS critic compresses.",
+            "choices": POLICIES,
+        },
+    )
+    context_tokens: int | None = field(
+        default=None,
+        metadata={
+            "help": "Tokens of prompt and answer together; by default what the model can take. In official mode those "
+            "of the prompt alone, 128000 by default."
+        },
+    )
+    chunk_tokens: int = field(default=1024, metadata={"help": "With bm25 and dense: size of a chunk."})
+    top_k: int | None = field(
+        default=None, metadata={"help": "With bm25 and dense: most chunks; as many as fit if not given."}
+    )
+    retriever: str | None = field(
+        default=None, metadata={"help": "With dense: a model for sentence-transformers, for example BAAI/bge-m3."}
+    )
+    compressor: str | None = field(default=None, metadata={"help": "With cprs: a critic, on the hub or in a folder."})
+    chat: str = field(
+        default="auto",
+        metadata={
+            "help": "Whether prompts are chat messages ('true') or plain text ('false'). 'auto': messages if the "
+            "tokenizer has a chat template, and with --backend openai.",
+            "choices": ["auto", "true", "false"],
+        },
+    )
+    max_tokens: int = field(default=2048, metadata={"help": "Longest answer, in tokens, reasoning included."})
+    temperature: float = field(default=0.0, metadata={"help": "Temperature of the answers; 0 is the protocol's."})
+    top_p: float = field(default=1.0, metadata={"help": "Probability mass that tokens are drawn from."})
+    seed: int = field(default=0, metadata={"help": "Seed of the orders of documents (fixed mode) and of answers."})
+
+    def __post_init__(self):
+        if isinstance(self.chat, bool):  # YAML reads `true` so
+            self.chat = str(self.chat).lower()
+        for name, needed in (("retriever", "dense"), ("compressor", "cprs")):
+            if (getattr(self, name) is not None) != (self.policy == needed):
+                raise ValueError(f"--{name} MODEL and --policy {needed} go together")
+        if self.mode == "official" and self.policy != "skip":
+            raise ValueError(f"--policy {self.policy} goes with --mode fixed; official mode skips whole documents")
+
+
+@dataclass
+class LoongJudgeArguments(JudgeArguments):
+    """The judge that scores answers from 1 to 100. Without one there is the structured score alone."""
+
+    judge_prompt: str | None = field(
+        default=None,
+        metadata={
+            "help": "'official', the benchmark's, or 'default', ours. By default as the mode is.",
+            "choices": list(_PROMPTS),
+        },
+    )
+
+    def make(self, mode: str):
+        """The judge, asked one thing, or `None`."""
+        from ..loong.judge import LoongJudge
+
+        if self.judge is None:
+            return None
+        prompt = self.judge_prompt or ("official" if mode == "official" else "default")
+        self.judge_prompt = "default"  # of the yes-or-no judge beneath, which is not asked so
+        judge = make_judge(self)
+        self.judge_prompt = prompt
+        try_judge(judge)
+        return LoongJudge(judge, prompt, parse_of(mode))
+
+
+@dataclass
+class FolderArguments:
+    """The folder of a run."""
+
+    judgements: str = field(
+        default="judgements.jsonl", metadata={"help": "File of the judgements in the folder of the run."}
+    )
+    eval_results: str | None = field(
+        default=None,
+        metadata={"help": "Folder of a model repository; the result is added to its .eval_results/loong.yaml."},
+    )
+    dataset_id: str = field(
+        default="MozerWang/Loong", metadata={"help": "With eval_results: the data set's name on the hub."}
+    )
+
+
+@dataclass
+class CompareArguments:
+    """Two runs over the same records."""
+
+    judgements: str = field(
+        default="judgements.jsonl", metadata={"help": "File of the judgements in the folder of each run."}
+    )
+    intersect: bool = field(
+        default=False, metadata={"help": "Compare the records that both have, instead of stopping where they differ."}
+    )
+    output: str | None = field(default=None, metadata={"help": "Folder for comparison.md and comparison.json."})
+
+
+def make_assembly(args: AssemblyArguments, model: GenerationArguments):
+    """How prompts are put together, and whether they are chats."""
+    from ..generation.sampling import encode_prompt
+    from ..loong.assembly import OFFICIAL_MAX_TOKENS, Assembly
+
+    needs_tokenizer = args.mode == "fixed" or (args.chat == "auto" and model.backend != "openai")
+    tokenizer = _tokenizer(model) if needs_tokenizer else None
+    chat = args.chat == "true" or (
+        args.chat == "auto" and (model.backend == "openai" or bool(tokenizer.chat_template))
+    )
+    if args.mode == "official":
+        return Assembly("official", args.context_tokens or OFFICIAL_MAX_TOKENS), chat
+    context = args.context_tokens or _context_window(model)
+    around = 0
+    if chat and tokenizer.chat_template is not None:
+        message = [{"role": "user", "content": ""}]
+        around = len(encode_prompt(message, tokenizer, model.chat_template_kwargs))
+    # The tokens at the seams between template and text may be some more.
+    budget = context - args.max_tokens - around - 8
+    if budget < 1:
+        raise ValueError(
+            f"a context of {context:,} tokens has no room for an answer of {args.max_tokens:,}; give --context_tokens "
+            "or a smaller --max_tokens"
+        )
+    return Assembly("fixed", budget, _policy(args, tokenizer), args.seed, tokenizer), chat
+
+
+def _tokenizer(model: GenerationArguments):
+    try:
+        return model.load_tokenizer()
+    except ValueError as error:
+        if model.backend == "openai" and model.tokenizer is None:
+            raise ValueError(f"{error}. Tokens are counted with the model's tokenizer: give --tokenizer") from None
+        raise
+
+
+def _context_window(model: GenerationArguments) -> int:
+    if "max_model_len" in (model.vllm_options or {}):
+        return model.vllm_options["max_model_len"]
+    if model.backend == "openai":
+        raise ValueError("give --context_tokens, the tokens that the server takes for prompt and answer")
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(
+        model.model_name_or_path, revision=model.model_revision, trust_remote_code=model.trust_remote_code
+    )
+    window = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if window is None:
+        raise ValueError(f"{model.model_name_or_path} does not say how much it can take; give --context_tokens")
+    return window
+
+
+def _policy(args: AssemblyArguments, tokenizer):
+    from ..loong import policies
+
+    if args.policy == "skip":
+        return policies.SkipPolicy()
+    if args.policy == "middle":
+        return policies.MiddlePolicy(tokenizer)
+    if args.policy == "bm25":
+        return policies.BM25Policy(tokenizer, args.chunk_tokens, args.top_k)
+    if args.policy == "dense":
+        retriever = policies.sentence_transformers_retriever(args.retriever)
+        return policies.DensePolicy(tokenizer, retriever, args.chunk_tokens, args.top_k, name=args.retriever)
+    from ..cprs import ContextCompressionPipeline
+
+    return policies.CPRSPolicy(ContextCompressionPipeline.from_pretrained(args.compressor), args.compressor)
+
+
+def parse_of(mode: str) -> str:
+    """How scores are read from the words of a judge."""
+    return "official" if mode == "official" else "robust"

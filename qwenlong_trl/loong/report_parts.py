@@ -1,0 +1,120 @@
+"""What a Loong report says beside its tables of scores: what was lost on the way, examples, and the run's settings."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
+from typing import Any
+
+from ..rewards.judge import encodable
+from .metrics import Scored, split
+from .tables import ReportTable, Summary, policy_name, provenance, set_label
+
+
+EXAMPLES_NOTE = (
+    "For each task, of the records with a score the one with the highest and the one with the lowest: the judge's, or "
+    "without a judge the structured one. Of equals the first, and without scores the first two. Texts are shortened."
+)
+# Characters shown of each text of an example.
+QUESTION_LIMIT, ANSWER_LIMIT = 400, 500
+# Control characters, which HTML cannot hold, and those that turn the direction of the text around them.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
+
+
+def losses(summary: Summary, rows: Sequence[Scored]) -> list[str]:
+    """What was not answered, not scored, cut or dropped, in sentences."""
+    total, answered, parsed = summary.overall.total, summary.overall.answered, summary.overall.parsed
+    fate = "are left out by the official rules" if summary.mode == "official" else "count as 0 in the strict figures"
+    sentences = [f"All {total:,} records have a prediction."]
+    if answered < total:
+        sentences = [f"{total - answered:,} of {total:,} records have no completion; no judge saw them."]
+        sentences[0] += f" They {fate}." * summary.judged
+        sentences[0] += " Their structured score is 0, except where the gold answer is free text."
+    if empty := sum(row.prediction == "" for row in rows):
+        sentences.append(f"{empty:,} of {answered:,} predictions are empty: no answer came, or reasoning without one.")
+    if summary.judged:
+        lost = "all gave a score."
+        if parsed < answered:
+            lost = f"{answered - parsed:,} gave no score that could be read, or the judge failed. These {fate}."
+        sentences.append(f"Of {answered:,} predictions for the judge, {lost}")
+        if outside := sum(row.score is not None and not 0 <= row.score <= 100 for row in rows):
+            sentences.append(f"{outside:,} scores lie outside of the scale of 100 and were taken as they are.")
+    known = [row for row in rows if row.kept or row.dropped]
+    if not known:
+        return [*sentences, "What was kept of the documents is not recorded."]
+    text = f"Documents were made to fit by {policy_name(summary.about)}: {sum(row.cut for row in known):,} of "
+    text += f"{len(known):,} prompts lack some of their text; of {_dropped(known)} nothing is left."
+    if tokens := [row.tokens for row in rows if row.tokens is not None]:
+        text += f" Prompts have {min(tokens):,} to {max(tokens):,} tokens."
+    return [*sentences, text]
+
+
+def losses_table(summary: Summary, rows: Sequence[Scored]) -> ReportTable:
+    """The same, in numbers of records and documents, for each set."""
+    header = ["Set", "n", "No completion", "Empty", "No score"][: 5 if summary.judged else 4]
+    header += ["Prompts cut", "With dropped documents", "Documents dropped"]
+    cells = {"all": list(rows)} | {set_label(key): cell for key, cell in split(rows, "set").items()}
+    table = []
+    for label, cell in cells.items():
+        answered = [row for row in cell if row.prediction is not None]
+        counts = [len(cell), len(cell) - len(answered), sum(row.prediction == "" for row in answered)]
+        counts += [sum(row.score is None for row in answered)] if summary.judged else []
+        counts += [sum(row.cut for row in cell), sum(bool(row.dropped) for row in cell)]
+        table.append([label, *(f"{count:,}" for count in counts), _dropped(cell).removesuffix(" documents")])
+    note = f"{provenance(summary)}."
+    note += " No score: no score could be read of the judge's answer, or it failed." * summary.judged
+    return ReportTable("losses", "Losses by set", note, tuple(header), table)
+
+
+def examples(summary: Summary, rows: Sequence[Scored]) -> list[dict[str, Any]]:
+    """Two records of each task, see `EXAMPLES_NOTE`: `id`, `title` and `texts` by name, shortened."""
+    measure = "score" if summary.judged else "structured"
+    found = []
+    for task, cell in split(rows, "task").items():
+        with_score = [row for row in cell if row.prediction is not None and getattr(row, measure) is not None]
+        best, worst = (choose(with_score, key=attrgetter(measure), default=None) for choose in (max, min))
+        for row in (best, worst) if best is not worst else (with_score or cell)[:2]:
+            record = row.record
+            about = f"{record.subtask}, {record.type}, {record.language}, set {record.set}"
+            title = f"{task}: {shown(record.id, 80)} ({about})"
+            found.append({"id": record.id, "title": title, "texts": _texts(summary, row)})
+    return found
+
+
+def settings(about: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """What a run says about itself as names and texts, those within an object with its name before theirs."""
+    for name, value in about.items():
+        name = f"{prefix}{name}"
+        if isinstance(value, Mapping) and value:
+            yield from settings(value, f"{name}, ")
+        else:
+            text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+            yield shown(name.replace("_", " "), 100), shown(text, 1_000)
+
+
+def shown(text: str, limit: int) -> str:
+    """A text that a page can hold: without control characters and, if longer than `limit`, without its middle."""
+    text = _UNSEEN.sub("\ufffd", encodable(text)).strip()
+    if len(text) <= limit:
+        return text
+    head = limit * 2 // 3
+    return f"{text[:head]} [… {len(text) - limit:,} characters …] {text[len(text) - (limit - head) :]}"
+
+
+def _texts(summary: Summary, row: Scored) -> dict[str, str]:
+    record = row.record
+    gold = record.answer if isinstance(record.answer, str) else json.dumps(record.answer, ensure_ascii=False)
+    texts = {"Question": shown(record.question or record.instruction, QUESTION_LIMIT)}
+    texts["Gold answer"] = shown(gold, ANSWER_LIMIT)
+    texts["Prediction"] = "(no completion)" if row.prediction is None else shown(row.prediction, ANSWER_LIMIT)
+    if summary.judged:
+        texts["Judge"] = "no score" if row.score is None else f"{row.score:g} of 100"
+    texts["Structured"] = "no structured score" if row.structured is None else f"{row.structured:.1f} of 100"
+    return texts
+
+
+def _dropped(rows: Sequence[Scored]) -> str:
+    dropped = sum(len(row.dropped) for row in rows)
+    return f"{dropped:,} of {dropped + sum(len(row.kept) for row in rows):,} documents"

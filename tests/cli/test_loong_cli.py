@@ -1,0 +1,257 @@
+"""`qwenlong-trl loong`: from the benchmark's files to reports, however often a run was killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from fault_server import FaultServer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from qwenlong_trl.cli.main import main
+
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "loong"))
+
+from loong_rows import made_up  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def loong(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loong")
+    made_up(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, loong):
+    """Random weights, and a tokenizer learnt from the documents, with a chat template."""
+    folder = tmp_path_factory.mktemp("model")
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    texts = [path.read_text(encoding="utf-8") for path in sorted((loong / "doc").rglob("*.*"))]
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=700, special_tokens=["<eos>"], initial_alphabet=alphabet)
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<eos>", pad_token="<eos>")
+    tokenizer.chat_template = "{% for m in messages %}Q: {{ m['content'] }}\nA:{% endfor %}"
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    tokens = {"vocab_size": len(tokenizer), "bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
+    LlamaForCausalLM(LlamaConfig(**sizes, **tokens, max_position_embeddings=1_500)).save_pretrained(folder)
+    return str(folder)
+
+
+def rating(body) -> str:
+    """A judge without a fixed opinion: what it says depends on the answer that it is shown."""
+    score = 1 + sum(map(ord, body["messages"][-1]["content"])) % 100
+    return "I cannot say." if score % 7 == 0 else f"Evaluation evidence: so so [1].\nRating: [[{score}]]"
+
+
+def says(body) -> str:
+    """A model whose answer depends on the prompt: sometimes JSON, sometimes a number, sometimes nothing."""
+    number = sum(map(ord, body["messages"][-1]["content"]))
+    return ["$412,350", '{"Reference": [], "Citation": []}', "<think>hm</think> RIVER MILL CORP", ""][number % 4]
+
+
+def flags(loong, output, model, **options) -> list[str]:
+    settings = {"data": loong, "output": output, "model_name_or_path": model, "max_tokens": 24, **options}
+    return [str(part) for name, value in settings.items() for part in (f"--{name}", *([value] if value else []))]
+
+
+def run(*args, **options) -> int:
+    return main(["loong", "run", *flags(*args, **options)])
+
+
+def report(folder: Path) -> tuple[bytes, ...]:
+    return tuple((folder / f"report.{kind}").read_bytes() for kind in ("json", "md", "html"))
+
+
+def judged_by(server) -> dict:
+    return {"judge": "openai", "judge_model": "j", "judge_base_url": server.base_url}
+
+
+def test_killed_and_started_again(tmp_path, loong, model):
+    """SIGKILL while the model answers and while the judge scores, and half a line: nothing twice, the same report."""
+    options = {"backend": "openai", "tokenizer": model, "context_tokens": 1_200, "concurrency": 2, "policy": "bm25"}
+    options |= {"chunk_tokens": 64, "judge_concurrency": 2}
+    with (
+        FaultServer(answer=says, latency=0.1) as server,
+        FaultServer(answer=rating, latency=0.02) as judge,
+    ):
+        urls = {"base_url": server.base_url, **judged_by(judge)}
+        assert run(loong, tmp_path / "whole", "m", **options, **urls) == 0
+        count = (tmp_path / "whole" / "records.jsonl").read_bytes().count(b"\n")
+        assert server.requests == count and judge.requests == count + 1  # and one to see that it answers
+
+        folder = tmp_path / "parts"
+        command = [sys.executable, "-m", "qwenlong_trl.cli.main", "loong", "run"]
+        command += flags(loong, folder, "m", **options, **urls)
+        for name, lines in (("predictions.jsonl", 5), ("judgements.jsonl", 6)):
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            until = time.monotonic() + 120
+            while not ((folder / name).exists() and (folder / name).read_bytes().count(b"\n") >= lines):
+                assert process.poll() is None and time.monotonic() < until
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL
+            assert not (folder / "report.html").exists()
+        with (folder / "judgements.jsonl").open("ab") as file:
+            file.write(b'{"id": "')
+        assert run(loong, folder, "m", **options, **urls) == 0
+    assert report(folder) == report(tmp_path / "whole")
+    ids = [json.loads(line)["id"] for line in (folder / "predictions.jsonl").read_text().splitlines()[1:]]
+    assert len(ids) == len({*ids}) == count
+
+
+def test_a_model_in_this_process(tmp_path, capsys, loong, model, monkeypatch):
+    monkeypatch.setenv("LOONG_DATA", str(loong))
+    flags = ["--output", str(tmp_path / "a"), "--model_name_or_path", model, "--max_tokens", "8", "--dtype", "float32"]
+    assert main(["loong", "run", *flags, "--policy", "middle"]) == 0
+    out = capsys.readouterr().out
+    assert "mode fixed, policy middle" in out and "Structured score" in out and "Avg Score" not in out
+    data = json.loads((tmp_path / "a" / "report.json").read_text())
+    lines = [json.loads(line) for line in (tmp_path / "a" / "predictions.jsonl").read_text().splitlines()]
+    settings = lines[0]["settings"]
+    assert settings["assembly"]["max_tokens"] < 1_500 - 8 and settings["sampling"]["temperature"] == 0
+    assert settings["assembly"]["policy"]["name"] == "middle" and settings["chat"] is True
+    assert data["about"]["assembly"] == settings["assembly"]
+    # Other settings are refused by name, and nothing is overwritten.
+    before = report(tmp_path / "a")
+    assert main(["loong", "run", *flags, "--policy", "skip"]) == 1
+    assert "assembly was" in capsys.readouterr().err and report(tmp_path / "a") == before
+    # A part of the records first, then all: the folder grows.
+    assert (
+        main(["loong", "run", *flags[2:], "--output", str(tmp_path / "b"), "--policy", "middle", "--limit", "3"]) == 0
+    )
+    assert main(["loong", "run", *flags[2:], "--output", str(tmp_path / "b"), "--policy", "middle"]) == 0
+    assert json.loads((tmp_path / "b" / "report.json").read_text())["overall"]["total"] == len(lines) - 1
+
+
+def test_official_mode(tmp_path, capsys, loong):
+    """No tokenizer is needed; the stream of random numbers is that of the records of the run."""
+    with FaultServer(answer=says) as server, FaultServer(answer=rating) as judge:
+        options = {"mode": "official", "backend": "openai", "base_url": server.base_url, **judged_by(judge)}
+        assert run(loong, tmp_path / "a", "m", **options) == 0
+        out = capsys.readouterr().out
+        assert "Not comparable with the published numbers" in out and "official" in out
+        asked = json.dumps(judge.bodies[-1], ensure_ascii=False)
+        assert "PLEASE OUTPUT WITH THE FOLLOWING FORMAT" in asked
+        assert run(loong, tmp_path / "a", "m", limit=3, **options) == 1
+        assert "records was 'sha256" in capsys.readouterr().err
+
+
+def test_failures_stay_in_the_denominator(tmp_path, capsys, loong, model):
+    options = {"backend": "openai", "tokenizer": model, "context_tokens": 1_200}
+    with FaultServer(answer=says, fault="wrong_shape", fault_share=0.4) as server, FaultServer(answer=rating) as judge:
+        urls = {"base_url": server.base_url, **judged_by(judge)}
+        assert run(loong, tmp_path / "a", "m", **options, **urls) == 0
+        out = capsys.readouterr().out
+        cell = json.loads((tmp_path / "a" / "report.json").read_text())["overall"]
+        assert cell["answered"] < cell["total"]
+        assert f"{cell['total'] - cell['answered']} of {cell['total']} records have no answer" in out
+        assert cell["strict_average"] == pytest.approx(cell["average"] * cell["parsed"] / cell["total"])
+        assert judge.requests == cell["answered"] + 1
+    with FaultServer(answer=says) as server, FaultServer(answer=rating) as judge:  # moved to other ports
+        assert run(loong, tmp_path / "a", "m", **options, base_url=server.base_url, **judged_by(judge)) == 0
+        assert server.requests == cell["total"] - cell["answered"] == judge.requests - 1
+        assert json.loads((tmp_path / "a" / "report.json").read_text())["overall"]["answered"] == cell["total"]
+
+
+def test_a_question_that_does_not_fit_counts_as_unanswered(tmp_path, capsys, loong, model):
+    """The others are answered."""
+    with FaultServer(answer=says) as server:
+        options = {"backend": "openai", "tokenizer": model, "base_url": server.base_url, "context_tokens": 320}
+        assert run(loong, tmp_path / "a", "m", **options) == 0
+    cell = json.loads((tmp_path / "a" / "report.json").read_text())["overall"]
+    assert 0 < cell["answered"] < cell["total"]
+    assert "question and instruction alone take" in capsys.readouterr().out
+
+
+def test_judge_report_and_compare(tmp_path, capsys, loong, model):
+    with FaultServer(answer=says) as server, FaultServer(answer=rating) as judge:
+        options = {"backend": "openai", "tokenizer": model, "base_url": server.base_url}
+        assert run(loong, tmp_path / "full", "m", **options, context_tokens=1_200) == 0
+        assert run(loong, tmp_path / "bm25", "m", **options, context_tokens=400, policy="bm25", chunk_tokens=32) == 0
+        for name in ("full", "bm25"):
+            argv = [str(part) for item in judged_by(judge).items() for part in (f"--{item[0]}", item[1])]
+            assert main(["loong", "judge", str(tmp_path / name), *argv]) == 0
+        # Another judge, or prompt, needs another file.
+        assert main(["loong", "judge", str(tmp_path / "full"), *argv, "--judge_prompt", "official"]) == 1
+        assert "prompt was 'default' and is 'official'" in capsys.readouterr().err
+        other = ["--judge_prompt", "official", "--judgements", "official.jsonl"]
+        assert main(["loong", "judge", str(tmp_path / "full"), *argv, *other]) == 0
+    assert (tmp_path / "full" / "official.jsonl").is_file()
+    (tmp_path / "repo").mkdir()
+    assert main(["loong", "report", str(tmp_path / "full"), "--eval_results", str(tmp_path / "repo")]) == 0
+    (entry,) = yaml.safe_load((tmp_path / "repo" / ".eval_results" / "loong.yaml").read_text())
+    assert entry["dataset"]["id"] == "MozerWang/Loong" and "fixed" in entry["notes"]
+    capsys.readouterr()
+    assert main(["loong", "compare", str(tmp_path / "full"), str(tmp_path / "bm25")]) == 0
+    assert "full" in (out := capsys.readouterr().out) and "bm25" in out
+    compared = json.loads((tmp_path / "full" / "compared-with-bm25" / "comparison.json").read_text())
+    a, b = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("full", "bm25"))
+    found = compared["overall"]["strict_average"]
+    assert found["difference"] == pytest.approx(a["overall"]["strict_average"] - b["overall"]["strict_average"])
+
+
+def test_documents_that_are_not_there(tmp_path, capsys, loong, model):
+    (tmp_path / "doc").mkdir()
+    (tmp_path / "loong.jsonl").write_bytes((loong / "loong.jsonl").read_bytes())
+    os.symlink(loong / "doc" / "financial", tmp_path / "doc" / "financial")
+    with FaultServer(answer=says) as server:
+        options = {"backend": "openai", "tokenizer": model, "base_url": server.base_url, "context_tokens": 1_200}
+        assert run(tmp_path, tmp_path / "a", "m", **options) == 1
+        error = capsys.readouterr().err
+        assert "records lack documents in" in error and "(legal, paper)" in error and "--skip_missing" in error
+        assert run(tmp_path, tmp_path / "a", "m", **options, skip_missing="") == 0
+    assert {json.loads(line)["type"] for line in (tmp_path / "a" / "records.jsonl").read_text().splitlines()} == {
+        "financial"
+    }
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["run", "--output", "x", "--model_name_or_path", "m", "--data", "nowhere"], "holds no loong.jsonl"),
+        (["run", "--output", "x", "--model_name_or_path", "m", "--policy", "dense"], "--policy dense go together"),
+        (["run", "--output", "x", "--model_name_or_path", "m", "--compressor", "c"], "--policy cprs go together"),
+        (
+            ["run", "--output", "x", "--model_name_or_path", "m", "--mode", "official", "--policy", "bm25"],
+            "--mode fixed",
+        ),
+        (["report", "nowhere"], "holds no records.jsonl, so it is no folder of a run"),
+        (["judge", "nowhere"], "holds no records.jsonl"),
+    ],
+)
+def test_wrong_use(argv, message, capsys):
+    assert main(["loong", *argv]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["nonsense"], ["compare", "only-one"], ["report"], ["judge", "--judge", "openai"]]
+)
+def test_wrong_command_lines(argv, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["loong", *argv])
+    assert stopped.value.code == 2 and "usage: qwenlong-trl loong" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["judge"], ["report"], ["compare"]])
+def test_help(command, capsys):
+    try:
+        main(["loong", *command, "--help"])
+    except SystemExit as stopped:
+        assert stopped.code == 0
+    assert f"usage: qwenlong-trl loong {' '.join(command)}".rstrip() in capsys.readouterr().out

@@ -36,10 +36,7 @@ def test_wrong_command_exits_with_2(argv, capsys):
     with pytest.raises(SystemExit) as exit:
         main(argv)
     assert exit.value.code == 2
-    assert (
-        "expected one of data, sft, phased-grpo, solopo-pairs, solopo, cprs-train, compress, judge-check, quickstart"
-        in capsys.readouterr().err
-    )
+    assert f"expected one of {', '.join(COMMANDS)}" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_one_line_and_1(capsys, monkeypatch):

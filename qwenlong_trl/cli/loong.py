@@ -4,8 +4,8 @@
 export LOONG_DATA=loong  # holds loong.jsonl and doc/ (or doc.zip)
 qwenlong-trl loong run --model_name_or_path Qwen/Qwen2.5-7B-Instruct --backend vllm --context_tokens 131072 \\
     --judge openai --judge_model gpt-4-turbo-2024-04-09 --output runs/full
-qwenlong-trl loong run --policy bm25 --context_tokens 16384 ... --output runs/bm25
-qwenlong-trl loong compare runs/full runs/bm25
+qwenlong-trl loong run --policy skip bm25:30 cprs --compressor ns/cprs ... --output runs/rag  # compares them, too
+qwenlong-trl loong compare runs/full runs/rag/bm25-30
 ```
 
 A run that was interrupted goes on with the same command.
@@ -15,6 +15,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from .loong_options import (
     FolderArguments,
     LoongJudgeArguments,
     SelectionArguments,
-    make_assembly,
+    make_assemblies,
     parse_of,
 )
 from .records import file_digests
@@ -81,25 +82,30 @@ def _run(argv: list[str]) -> int:
     documents = LoongDocuments(documents_path)
     records = _available(records, documents, selection.skip_missing)
     judge = judge_args.make(args.mode)
-    assembly, chat = make_assembly(args, model)
+    assemblies, chat = make_assemblies(args, model)
     settings = {
         **model.describe(),
         "data": file_digests([records_path]),
-        "assembly": assembly.describe(),
         "sampling": asdict(sampling),
         "chat": chat,
         **({"records": records_digest(records)} if args.mode == "official" else {}),
     }
-    folder = Path(selection.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    print(f"{len(records):,} records, mode {args.mode}, policy {settings['assembly']['policy']['name']}", flush=True)
-    failed = generate(folder, records, documents, assembly, sampler_maker(model), sampling, settings, chat)
-    if failed:
-        id, reason = next(iter(failed.items()))
-        print(f"{len(failed)} of {len(records)} records have no answer, which counts as wrong; {id}: {reason}")
-    if judge is not None:
-        judge_run(folder, judge)
-    _write_report(folder, FolderArguments())
+    make_sampler = lru_cache(maxsize=1)(sampler_maker(model))  # one for all policies
+    output = Path(selection.output)
+    folders = [output] if len(assemblies) == 1 else [output / name.replace(":", "-") for name in assemblies]
+    for folder, (policy, assembly) in zip(folders, assemblies.items(), strict=True):
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f"{len(records):,} records, mode {args.mode}, policy {policy} -> {folder}", flush=True)
+        about = {**settings, "assembly": assembly.describe()}
+        failed = generate(folder, records, documents, assembly, make_sampler, sampling, about, chat)
+        if failed:
+            id, reason = next(iter(failed.items()))
+            print(f"{len(failed)} of {len(records)} records have no answer, which counts as wrong; {id}: {reason}")
+        if judge is not None:
+            judge_run(folder, judge)
+        _write_report(folder, FolderArguments())
+    for other in folders[1:]:
+        _write_comparison([folders[0], other], output / f"{folders[0].name}-against-{other.name}")
     return 0
 
 
@@ -148,19 +154,8 @@ def _compare(argv: list[str]) -> int:
         "qwenlong-trl loong compare runs/full runs/bm25",
         launcher=False,
     )
-    from rich.console import Console
-
-    from ..loong.comparison import write_comparison
-    from ..loong.run import read_run, scored_rows
-
-    runs = [scored_rows(one, parse_of(read_run(one)[2]["assembly"]["mode"]), args.judgements) for one in folders]
-    names = tuple(folder.resolve().name for folder in folders)
-    names = names if names[0] != names[1] else tuple(map(str, folders))
-    output = Path(args.output) if args.output else folders[0] / f"compared-with-{folders[1].resolve().name}"
-    console = Console()
-    for table in write_comparison(output, *runs, names=names, intersect=args.intersect):
-        console.print(table.as_rich())
-    print(f"{output / 'comparison.md'}, comparison.json")
+    output = Path(args.output) if args.output else folders[0] / f"against-{folders[1].resolve().name}"
+    _write_comparison(folders, output, args.judgements, args.intersect)
     return 0
 
 
@@ -194,6 +189,23 @@ def _available(records: Sequence[Any], documents, skip_missing: bool) -> list[An
         )
     print(f"{message}; left out: {', '.join(list(missing)[:5])}{' ...' if len(missing) > 5 else ''}", flush=True)
     return left
+
+
+def _write_comparison(
+    folders: Sequence[Path], output: Path, judgements: str = "judgements.jsonl", intersect: bool = False
+) -> None:
+    from rich.console import Console
+
+    from ..loong.comparison import write_comparison
+    from ..loong.run import read_run, scored_rows
+
+    runs = [scored_rows(one, parse_of(read_run(one)[2]["assembly"]["mode"]), judgements) for one in folders]
+    names = tuple(folder.resolve().name for folder in folders)
+    names = names if names[0] != names[1] else tuple(map(str, folders))
+    console = Console()
+    for table in write_comparison(output, *runs, names=names, intersect=intersect):
+        console.print(table.as_rich())
+    print(f"{output / 'comparison.md'}, comparison.json")
 
 
 def _write_report(folder: Path, args: FolderArguments) -> None:

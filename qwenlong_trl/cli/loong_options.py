@@ -47,12 +47,13 @@ class AssemblyArguments:
             "choices": ["fixed", "official"],
         },
     )
-    policy: str = field(
-        default="skip",
+    policy: list[str] = field(
+        default_factory=lambda: ["skip"],
         metadata={
-            "help": "What becomes of documents that do not fit, in fixed mode: whole documents are skipped, each "
-            "loses its middle, the best chunks by BM25 or by a dense retriever stay, or a CPRS critic compresses.",
-            "choices": POLICIES,
+            "help": "What becomes of documents that do not fit, in fixed mode: whole documents are skipped ('skip'), "
+            "each loses its middle ('middle'), the best chunks stay by BM25 ('bm25') or by a retriever ('dense'), or "
+            "a CPRS critic compresses ('cprs'). 'bm25:30' keeps at most 30 chunks. Of several, each has a folder in "
+            "--output, and all are compared with the first."
         },
     )
     context_tokens: int | None = field(
@@ -63,9 +64,6 @@ class AssemblyArguments:
         },
     )
     chunk_tokens: int = field(default=1024, metadata={"help": "With bm25 and dense: size of a chunk."})
-    top_k: int | None = field(
-        default=None, metadata={"help": "With bm25 and dense: most chunks; as many as fit if not given."}
-    )
     retriever: str | None = field(
         default=None, metadata={"help": "With dense: a model for sentence-transformers, for example BAAI/bge-m3."}
     )
@@ -86,11 +84,27 @@ class AssemblyArguments:
     def __post_init__(self):
         if isinstance(self.chat, bool):  # YAML reads `true` so
             self.chat = str(self.chat).lower()
+        self.policy = [self.policy] if isinstance(self.policy, str) else self.policy
+        parsed = [parse_policy(policy) for policy in self.policy]
+        if len(set(self.policy)) < len(self.policy):
+            raise ValueError(f"--policy names one twice: {' '.join(self.policy)}")
         for name, needed in (("retriever", "dense"), ("compressor", "cprs")):
-            if (getattr(self, name) is not None) != (self.policy == needed):
+            if (getattr(self, name) is not None) != (needed in [policy for policy, _ in parsed]):
                 raise ValueError(f"--{name} MODEL and --policy {needed} go together")
-        if self.mode == "official" and self.policy != "skip":
-            raise ValueError(f"--policy {self.policy} goes with --mode fixed; official mode skips whole documents")
+        if self.mode == "official" and self.policy != ["skip"]:
+            raise ValueError(
+                f"--policy {' '.join(self.policy)} needs --mode fixed; official mode skips whole documents"
+            )
+
+
+def parse_policy(text: str) -> tuple[str, int | None]:
+    """A policy and the most chunks that it keeps: `"bm25:30"` is `("bm25", 30)`; raises `ValueError`."""
+    name, colon, most = text.partition(":")
+    if name not in POLICIES:
+        raise ValueError(f"--policy must be some of {', '.join(POLICIES)}, got {text!r}")
+    if colon and not (name in ("bm25", "dense") and most.isdecimal() and int(most) > 0):
+        raise ValueError(f"--policy {text!r}: a number of chunks goes with bm25 and dense, as in bm25:30")
+    return name, int(most) if colon else None
 
 
 @dataclass
@@ -148,18 +162,18 @@ class CompareArguments:
     output: str | None = field(default=None, metadata={"help": "Folder for comparison.md and comparison.json."})
 
 
-def make_assembly(args: AssemblyArguments, model: GenerationArguments):
-    """How prompts are put together, and whether they are chats."""
+def make_assemblies(args: AssemblyArguments, model: GenerationArguments):
+    """How prompts are put together, by policy, and whether they are chats."""
     from ..generation.sampling import encode_prompt
     from ..loong.assembly import OFFICIAL_MAX_TOKENS, Assembly
 
     needs_tokenizer = args.mode == "fixed" or (args.chat == "auto" and model.backend != "openai")
     tokenizer = _tokenizer(model) if needs_tokenizer else None
-    chat = args.chat == "true" or (
-        args.chat == "auto" and (model.backend == "openai" or bool(tokenizer.chat_template))
-    )
+    chat = args.chat == "true"
+    if args.chat == "auto":
+        chat = model.backend == "openai" or tokenizer.chat_template is not None
     if args.mode == "official":
-        return Assembly("official", args.context_tokens or OFFICIAL_MAX_TOKENS), chat
+        return {"skip": Assembly("official", args.context_tokens or OFFICIAL_MAX_TOKENS)}, chat
     context = args.context_tokens or _context_window(model)
     around = 0
     if chat and tokenizer.chat_template is not None:
@@ -172,7 +186,11 @@ def make_assembly(args: AssemblyArguments, model: GenerationArguments):
             f"a context of {context:,} tokens has no room for an answer of {args.max_tokens:,}; give --context_tokens "
             "or a smaller --max_tokens"
         )
-    return Assembly("fixed", budget, _policy(args, tokenizer), args.seed, tokenizer), chat
+    assemblies = {
+        policy: Assembly("fixed", budget, _policy(policy, args, tokenizer), args.seed, tokenizer)
+        for policy in args.policy
+    }
+    return assemblies, chat
 
 
 def _tokenizer(model: GenerationArguments):
@@ -200,18 +218,19 @@ def _context_window(model: GenerationArguments) -> int:
     return window
 
 
-def _policy(args: AssemblyArguments, tokenizer):
-    from ..loong import policies
+def _policy(text: str, args: AssemblyArguments, tokenizer):
+    from ..loong import policies, sentence_transformers_retriever
 
-    if args.policy == "skip":
+    name, most = parse_policy(text)
+    if name == "skip":
         return policies.SkipPolicy()
-    if args.policy == "middle":
+    if name == "middle":
         return policies.MiddlePolicy(tokenizer)
-    if args.policy == "bm25":
-        return policies.BM25Policy(tokenizer, args.chunk_tokens, args.top_k)
-    if args.policy == "dense":
-        retriever = policies.sentence_transformers_retriever(args.retriever)
-        return policies.DensePolicy(tokenizer, retriever, args.chunk_tokens, args.top_k, name=args.retriever)
+    if name == "bm25":
+        return policies.BM25Policy(tokenizer, args.chunk_tokens, most)
+    if name == "dense":
+        retriever = sentence_transformers_retriever(args.retriever)
+        return policies.DensePolicy(tokenizer, retriever, args.chunk_tokens, most, name=args.retriever)
     from ..cprs import ContextCompressionPipeline
 
     return policies.CPRSPolicy(ContextCompressionPipeline.from_pretrained(args.compressor), args.compressor)

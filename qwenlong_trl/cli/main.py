@@ -23,6 +23,8 @@ COMMANDS = {
     "solopo": ("qwenlong_trl.cli.solopo", "Short-to-long preference optimisation: DPO, SimPO, ORPO."),
     "cprs-train": ("qwenlong_trl.cli.cprs_train", "Train a context compressor (QwenLong-CPRS)."),
     "compress": ("qwenlong_trl.cli.compress", "Keep of long texts what a question needs."),
+    "loong": ("qwenlong_trl.cli.loong", "Run, judge, report and compare the Loong benchmark."),
+    "eval": ("qwenlong_trl.cli.eval", "Long-context question answering: synthetic, public or your own."),
     "judge-check": ("qwenlong_trl.cli.judge_check", "Measure a judge on labelled pairs of answers."),
     "quickstart": ("qwenlong_trl.quickstart.run", "Train a small reader on two CPU cores, with a report."),
 }

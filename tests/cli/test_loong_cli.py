@@ -199,10 +199,27 @@ def test_judge_report_and_compare(tmp_path, capsys, loong, model):
     capsys.readouterr()
     assert main(["loong", "compare", str(tmp_path / "full"), str(tmp_path / "bm25")]) == 0
     assert "full" in (out := capsys.readouterr().out) and "bm25" in out
-    compared = json.loads((tmp_path / "full" / "compared-with-bm25" / "comparison.json").read_text())
+    compared = json.loads((tmp_path / "full" / "against-bm25" / "comparison.json").read_text())
     a, b = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("full", "bm25"))
     found = compared["overall"]["strict_average"]
     assert found["difference"] == pytest.approx(a["overall"]["strict_average"] - b["overall"]["strict_average"])
+
+
+def test_retrieval_against_long_context_in_one_command(tmp_path, capsys, loong, model):
+    with FaultServer(answer=says) as server:
+        argv = flags(loong, tmp_path / "a", "m", backend="openai", tokenizer=model, base_url=server.base_url)
+        argv += ["--context_tokens", "900", "--chunk_tokens", "32", "--policy", "skip", "bm25:3", "bm25"]
+        assert main(["loong", "run", *argv]) == 0
+        asked = server.requests
+        assert main(["loong", "run", *argv]) == 0 and server.requests == asked
+    folder = tmp_path / "a"
+    assert sorted(one.name for one in folder.iterdir()) == [
+        *("bm25", "bm25-3", "skip", "skip-against-bm25", "skip-against-bm25-3")
+    ]
+    compared = json.loads((folder / "skip-against-bm25-3" / "comparison.json").read_text())
+    assert compared["names"] == ["skip", "bm25-3"]
+    assert compared["b"]["assembly"]["policy"]["top_k"] == 3
+    assert len({report(folder / name) for name in ("skip", "bm25", "bm25-3")}) == 3
 
 
 def test_documents_that_are_not_there(tmp_path, capsys, loong, model):
@@ -228,8 +245,11 @@ def test_documents_that_are_not_there(tmp_path, capsys, loong, model):
         (["run", "--output", "x", "--model_name_or_path", "m", "--compressor", "c"], "--policy cprs go together"),
         (
             ["run", "--output", "x", "--model_name_or_path", "m", "--mode", "official", "--policy", "bm25"],
-            "--mode fixed",
+            "needs --mode fixed",
         ),
+        (["run", "--output", "x", "--model_name_or_path", "m", "--policy", "skip:3"], "a number of chunks goes with"),
+        (["run", "--output", "x", "--model_name_or_path", "m", "--policy", "skip", "skip"], "names one twice"),
+        (["run", "--output", "x", "--model_name_or_path", "m", "--policy", "best"], "must be some of skip, middle"),
         (["report", "nowhere"], "holds no records.jsonl, so it is no folder of a run"),
         (["judge", "nowhere"], "holds no records.jsonl"),
     ],

@@ -21,6 +21,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..data.compose import example_rng
@@ -123,6 +124,11 @@ class Assembly:
             self.tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False).input_ids
         )
 
+    @cached_property
+    def remembering_count(self) -> Callable[[str], int]:
+        """[`~Assembly.count`] that counts a text once: many questions are asked about the same documents."""
+        return remembering(self.count)
+
 
 def assemble(
     records: Iterable[LoongRecord],
@@ -202,7 +208,7 @@ def _official(
 
 
 def _fixed(records: Sequence[LoongRecord], documents: LoongDocuments, assembly: Assembly) -> Iterator[LoongPrompt]:
-    count = remembering(assembly.count)  # many questions are asked about the same documents
+    count = assembly.remembering_count
     for record in records:
         loaded = documents.load(record)
         order = list(range(len(loaded)))

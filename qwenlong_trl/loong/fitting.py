@@ -10,8 +10,6 @@ from .records import LoongRecord
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
     from .documents import LoongDocument
 
 # Stands where text of a document is left out, in front of other text of it.
@@ -101,10 +99,3 @@ def parts_of(document: LoongDocument, rendered: str) -> tuple[str, str]:
     if not rendered.startswith(head) or not rendered.endswith(END) or len(rendered) < len(head) + len(END):
         raise ValueError(f"the text of document {document.name!r} must be its header line, its text and a blank line")
     return head, rendered[len(head) : -len(END)]
-
-
-def with_offsets(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """The tokenizer, if it says which characters its tokens are."""
-    if not getattr(tokenizer, "is_fast", False):
-        raise ValueError(f"{type(tokenizer).__name__} gives no character offsets: a fast tokenizer is needed")
-    return tokenizer

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .fitting import END, MARKER, Fitted, Policy, fit_to, parts_of, water_level, with_offsets
-from .retrieval import TokenizedText, bm25_scores
+from .fitting import END, MARKER, Fitted, Policy, fit_to, parts_of, water_level
+from .retrieval import bm25_scores, tokenizing
 
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class MiddlePolicy:
     name = "middle"
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast):
-        self._tokenizer = with_offsets(tokenizer)
+        self._tokenized = tokenizing(tokenizer)
 
     def describe(self) -> dict[str, Any]:
         """The name and the marker."""
@@ -81,7 +81,7 @@ class MiddlePolicy:
     def fit(self, record, documents, rendered, budget, count) -> Fitted:
         """See [`Policy.fit`]."""
         parts = [parts_of(document, text) for document, text in zip(documents, rendered, strict=True)]
-        bodies = [TokenizedText(body, self._tokenizer) for _, body in parts]
+        bodies = [self._tokenized(body) for _, body in parts]
         frames = [count(head) + count(END) for head, _ in parts]
         sizes = [frame + len(body) for frame, body in zip(frames, bodies, strict=True)]
         marker = count(MARKER)
@@ -120,7 +120,7 @@ class _ChunkPolicy:
     def __init__(self, tokenizer: PreTrainedTokenizerFast, chunk_tokens: int = 1024, top_k: int | None = None):
         if chunk_tokens < 1 or (top_k is not None and top_k < 1):
             raise ValueError(f"chunk_tokens and top_k must be at least 1, got {chunk_tokens} and {top_k}")
-        self._tokenizer = with_offsets(tokenizer)
+        self._tokenized = tokenizing(tokenizer)
         self.chunk_tokens = chunk_tokens
         self.top_k = top_k
 
@@ -137,7 +137,7 @@ class _ChunkPolicy:
         parts = [parts_of(document, text) for document, text in zip(documents, rendered, strict=True)]
         places, pieces, sizes = [], [], []  # of each chunk: (number within its document, document), text, tokens
         for i, (_, body) in enumerate(parts):
-            tokenized = TokenizedText(body, self._tokenizer)
+            tokenized = self._tokenized(body)
             for number, (first, last) in enumerate(tokenized.chunks(self.chunk_tokens)):
                 places.append((number, i))
                 pieces.append(tokenized.text(first, last))

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,19 @@ def bm25_scores(query: str, chunks: Sequence[str]) -> np.ndarray:
     retriever = bm25s.BM25(k1=1.5, b=0.75, method="lucene")
     retriever.index(corpus, show_progress=False)
     return np.asarray(retriever.get_scores(wanted), dtype=np.float64)
+
+
+def with_offsets(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """The tokenizer, if it says which characters its tokens are."""
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError(f"{type(tokenizer).__name__} gives no character offsets: a fast tokenizer is needed")
+    return tokenizer
+
+
+def tokenizing(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], TokenizedText]:
+    """Makes [`TokenizedText`]s and keeps the last ones: many questions are asked about the same documents."""
+    tokenizer = with_offsets(tokenizer)
+    return lru_cache(maxsize=64)(lambda text: TokenizedText(text, tokenizer))
 
 
 class TokenizedText:

@@ -211,7 +211,7 @@ def sentence_transformers_retriever(model_name: str, **options) -> SentenceTrans
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise ImportError(
-            "dense retrieval with a model's name needs sentence-transformers: pip install sentence-transformers, or "
+            'dense retrieval with a model\'s name needs sentence-transformers: pip install "qwenlong-trl[dense]", or '
             "give DensePolicy a function of your own"
         ) from None
     return SentenceTransformersRetriever(model_name, SentenceTransformer(model_name, **options))

@@ -7,6 +7,9 @@ from typing import Any
 
 
 BACKENDS = ("transformers", "vllm", "openai")
+# Options of vLLM on how much of the machine it uses. What else there is may change completions.
+_OPERATIONAL = {"gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "swap_space", "cpu_offload_gb"}
+_OPERATIONAL |= {"tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "disable_log_stats"}
 
 
 @dataclass
@@ -48,20 +51,32 @@ class GenerationArguments:
         default=None, metadata={"help": "JSON with arguments of the chat template, '{\"enable_thinking\": false}'."}
     )
 
+    extra_body: str | None = field(
+        default=None,
+        metadata={
+            "help": 'With openai: JSON with further fields of a request, null takes one out: \'{"max_tokens": null, '
+            '"max_completion_tokens": 8192}\'.'
+        },
+    )
+
     def __post_init__(self):
+        self.extra_body = json_object("extra_body", self.extra_body)
         self.vllm_options = json_object("vllm_options", self.vllm_options)
         self.chat_template_kwargs = json_object("chat_template_kwargs", self.chat_template_kwargs)
         if self.backend not in BACKENDS:
             raise ValueError(f"`backend` must be one of {', '.join(BACKENDS)}, got {self.backend!r}")
         if self.base_url is not None and self.backend != "openai":
             raise ValueError("--base_url goes with --backend openai")
-        if self.vllm_options is not None and self.backend != "vllm":
-            raise ValueError("--vllm_options goes with --backend vllm")
+        for name, backend in (("vllm_options", "vllm"), ("extra_body", "openai")):
+            if getattr(self, name) is not None and self.backend != backend:
+                raise ValueError(f"--{name} goes with --backend {backend}")
 
     def describe(self) -> dict[str, Any]:
-        """What completions depend on, beside how they are drawn."""
+        """What completions depend on, beside how they are drawn; a part only where it is given."""
         names = ("model_name_or_path", "model_revision", "backend", "dtype", "tokenizer", "chat_template_kwargs")
-        return {name: getattr(self, name) for name in names}
+        options = {k: v for k, v in (self.vllm_options or {}).items() if k not in _OPERATIONAL}
+        given = {"vllm_options": options, "extra_body": self.extra_body}
+        return {name: getattr(self, name) for name in names} | {k: v for k, v in given.items() if v}
 
     def load_tokenizer(self):
         """The tokenizer of the model; raises `ValueError` where there is none."""
@@ -74,8 +89,18 @@ class GenerationArguments:
         )
 
 
-def sampler_maker(args: GenerationArguments) -> Callable:
-    """Starts the model when it is needed; a run that has all samples needs none."""
+def sampler_maker(args: GenerationArguments, reasoning: str = "refuse", max_model_len: int | None = None) -> Callable:
+    """
+    What starts the model when it is needed; a run that has all samples needs none.
+
+    Args:
+        args ([`GenerationArguments`]):
+            The model.
+        reasoning (`str`, *optional*, defaults to `"refuse"`):
+            Of a server, see [`~qwenlong_trl.generation.OpenAISampler`].
+        max_model_len (`int`, *optional*):
+            Tokens that vLLM makes room for, if `vllm_options` does not say.
+    """
 
     def make():
         from ..generation import OpenAISampler, TransformersSampler, VLLMSampler
@@ -86,19 +111,24 @@ def sampler_maker(args: GenerationArguments) -> Callable:
             if args.backend == "transformers":
                 return TransformersSampler(
                     name,
+                    tokenizer=args.load_tokenizer() if args.tokenizer else None,
                     rows_per_batch=args.rows_per_batch,
                     tokens_per_batch=args.tokens_per_batch,
                     chat_template_kwargs=kwargs,
                     **source,
                 )
             if args.backend == "vllm":
-                return VLLMSampler(name, chat_template_kwargs=kwargs, **source, **(args.vllm_options or {}))
+                options = {} if args.tokenizer is None else {"tokenizer": args.tokenizer}
+                options |= {} if max_model_len is None else {"max_model_len": max_model_len}
+                return VLLMSampler(name, chat_template_kwargs=kwargs, **source, **options | (args.vllm_options or {}))
             return OpenAISampler(
                 name,
                 args.base_url,
                 concurrency=args.concurrency,
                 timeout=args.request_timeout,
                 chat_template_kwargs=kwargs,
+                reasoning=reasoning,
+                extra_body=args.extra_body,
             )
         except ImportError as error:  # the optional packages; the message says which, and how to get them
             raise ValueError(str(error)) from None

@@ -31,6 +31,7 @@ _MODULE_OF = {
     "TransformersSampler": "transformers_sampler",
     "VLLMSampler": "vllm_sampler",
     "example_seed": "sampling",
+    "read_lines": "store",
     "read_settings": "store",
 }
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from .store import JsonlStore as JsonlStore
     from .store import SampleStore as SampleStore
     from .store import SettingsMismatchError as SettingsMismatchError
+    from .store import read_lines as read_lines
     from .store import read_settings as read_settings
     from .transformers_sampler import TransformersSampler as TransformersSampler
     from .vllm_sampler import VLLMSampler as VLLMSampler

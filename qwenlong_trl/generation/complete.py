@@ -13,13 +13,13 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .sampling import GenerationError, Prompt, Sampler, Sampling
+from .sampling import GenerationError, Prompt, PromptsRefusedError, Sampler, Sampling
 from .store import SampleStore
 
 
 logger = logging.getLogger(__name__)
 
-# Prompts in memory at the same time: those of long contexts may have a megabyte each.
+# Prompts that batches are formed of, and that are in memory at the same time.
 _CHUNK = 256
 
 
@@ -39,8 +39,9 @@ def complete(
         ids (`Sequence[str]`):
             Of all prompts, each once.
         prompt_of (`Callable`):
-            Makes the prompt of an id; called in the order of `ids` when their turn comes, also for some that are not
-            missing, as batches are those of a run that was never interrupted.
+            Makes the prompt of an id; called in the order of `ids` when its turn comes. For a sampler that forms
+            batches (it has a method `batches`) also for some that are not missing, as the batches are those of a run
+            that was never interrupted; else for the first one, to see that it is what it was.
         make_sampler (`Callable`):
             Makes the sampler; called when something is missing.
         sampling ([`Sampling`]):
@@ -58,7 +59,9 @@ def complete(
 
     Raises:
         `ValueError`: ids are not unique.
-        [`GenerationError`]: none of the prompts that were missing got any.
+        [`GenerationError`]: the store is empty in the end.
+        [`SettingsMismatchError`]: the prompt of an id is not the one that the store has completions of, as far as it
+            was made again.
     """
     from tqdm import tqdm
 
@@ -68,24 +71,25 @@ def complete(
     if all(id in store for id in ids):
         return failed
     sampler = make_sampler()
+    if callable(getattr(sampler, "batches", None)):
+        parts = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
+    else:
+        parts = [[id for id in ids if id not in store]]
+        if ids[0] in store:  # a sample of those that are kept: whatever else prompts are made of is what it was
+            store.get(ids[0], _Prompts(ids[:1], prompt_of, about_of)[0])
+    last: GenerationError | None = None
     with tqdm(total=len(ids), initial=sum(id in store for id in ids), desc=desc, unit=" prompts") as bar:
-        for start in range(0, len(ids), _CHUNK):
-            chunk = ids[start : start + _CHUNK]
-            if all(id in store for id in chunk):
+        for part in parts:
+            if all(id in store for id in part):
                 continue
-            prompts = [prompt_of(id) for id in chunk]
-            about = [None if about_of is None else about_of(id) for id in chunk]
-            before = len(store)
+            prompts = _Prompts(part, prompt_of, about_of)
             try:
-                sample_missing(sampler, prompts, chunk, sampling, store, about, bar.update)
-            except GenerationError as error:
-                failed |= {id: error.reasons.get(id, "not asked for") for id in chunk if id not in store}
-                if len(store) == before:  # of a whole chunk none: the rest would fare no better
-                    if before == 0:
-                        raise
-                    left = ids[start + len(chunk) :]
-                    failed |= {id: "not asked for" for id in left if id not in store}
-                    break
+                sample_missing(sampler, prompts, part, sampling, store, prompts.about, bar.update)
+            except GenerationError as error:  # the other parts may fare better
+                failed |= {id: error.reasons.get(id, "not asked for") for id in part if id not in store}
+                last = error
+    if last is not None and not len(store):
+        raise last
     if failed:
         id, reason = next(iter(failed.items()))
         logger.warning(
@@ -95,13 +99,37 @@ def complete(
     return failed
 
 
+class _Prompts(Sequence):
+    """Prompts that are made when they are asked for, in order, and let go when their completions are stored."""
+
+    def __init__(self, ids: Sequence[str], prompt_of: Callable[[str], Prompt], about_of: Callable | None):
+        self.ids, self.prompt_of, self.about_of = ids, prompt_of, about_of
+        self.made: dict[int, tuple[Prompt, dict[str, Any] | None]] = {}
+        self.next = 0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int) -> Prompt:
+        while self.next <= i:
+            id = self.ids[self.next]
+            prompt = self.prompt_of(id)
+            self.made[self.next] = prompt, None if self.about_of is None else self.about_of(id)
+            self.next += 1
+        return self.made[i][0]
+
+    def about(self, i: int) -> dict[str, Any] | None:
+        """What is to be kept of a prompt, which is not needed any more."""
+        return self.made.pop(i)[1]
+
+
 def sample_missing(
     sampler: Sampler,
     prompts: Sequence[Prompt],
     ids: Sequence[str],
     sampling: Sampling,
     store: SampleStore,
-    about: Sequence[dict[str, Any] | None] | None = None,
+    about: Callable[[int], dict[str, Any] | None] = lambda i: None,
     done: Callable[[], Any] = lambda: None,
 ) -> None:
     """
@@ -110,25 +138,41 @@ def sample_missing(
 
     Args:
         sampler, prompts, ids, sampling:
-            As for [`Sampler`]; the prompts include those that the store has.
+            As for [`Sampler`]; the prompts may include some that the store has.
         store ([`SampleStore`]):
             Open.
-        about (`Sequence`, *optional*):
-            What is to be kept of each prompt.
+        about (`Callable`, *optional*):
+            What is to be kept of a prompt, by its place; called once it has completions.
         done (`Callable`, *optional*):
             Called after each prompt.
 
     Raises:
         [`GenerationError`]: some got no completions; the others are in the store.
+        [`SettingsMismatchError`]: the store has completions of another prompt of the same id.
     """
     missing = [i for i, id in enumerate(ids) if id not in store]
-    groups = [missing]
-    if missing and callable(getattr(sampler, "batches", None)):
+    if not missing:
+        return
+    if not callable(getattr(sampler, "batches", None)):
+        groups: list[Sequence[int]] = [missing]
+    else:
         batches = sampler.batches(prompts, ids, sampling)
         groups = [batch for batch in batches if any(ids[i] not in store for i in batch)]
-    for group in filter(None, groups):
-        for index, completions in sampler.sample([prompts[i] for i in group], [ids[i] for i in group], sampling):
-            i = group[index]
-            if ids[i] not in store:
-                store.add(ids[i], prompts[i], completions, None if about is None else about[i])
-                done()
+        for i in set(range(len(ids))) - set(missing):
+            store.get(ids[i], prompts[i])  # of this prompt, or it raises
+    failures: list[GenerationError] = []
+    for group in groups:
+        chosen = prompts if len(group) == len(ids) else [prompts[i] for i in group]
+        places = range(len(ids)) if len(group) == len(ids) else group
+        try:
+            for index, completions in sampler.sample(chosen, [ids[i] for i in places], sampling):
+                i = places[index]
+                if ids[i] not in store:
+                    store.add(ids[i], prompts[i], completions, about(i))
+                    done()
+        except GenerationError as error:
+            failures.append(error)
+    if failures:
+        reasons = {id: reason for error in failures for id, reason in error.reasons.items()}
+        refused = all(isinstance(error, PromptsRefusedError) for error in failures)
+        raise (PromptsRefusedError if refused else GenerationError)(str(failures[0]), reasons)

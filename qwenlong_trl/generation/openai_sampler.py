@@ -30,9 +30,7 @@ class OpenAISampler:
 
     Retries, back-off and time-outs are those of the `openai` client. All samples of a prompt are asked for at once
     (`n`); of a server that gives fewer, the rest is asked for again. What a request does not say, such as top-k, is
-    the server's: `vllm serve` takes it from the model's folder unless started with `--generation-config vllm`. A
-    server that takes the reasoning out of the answers (`--reasoning-parser`) is refused, as a completion must be what
-    the model wrote.
+    the server's: `vllm serve` takes it from the model's folder unless started with `--generation-config vllm`.
 
     Args:
         model (`str`):
@@ -49,9 +47,15 @@ class OpenAISampler:
             Further attempts after a connection error, a time-out, 408, 409, 429 or a 5xx, with growing pauses.
         chat_template_kwargs (`dict[str, Any]`, *optional*):
             Sent along with chats; vLLM and SGLang give them to the chat template.
+        reasoning (`str`, *optional*, defaults to `"refuse"`):
+            What becomes of answers whose reasoning the server has taken out (`--reasoning-parser`, hosted models):
+            `"refuse"`, where a completion must be all that the model wrote, or `"drop"`, to have the answer alone.
+        extra_body (`dict[str, Any]`, *optional*):
+            Further fields of a request; `None` takes one out, as in
+            `{"max_tokens": None, "max_completion_tokens": 8192, "temperature": None}`.
 
     Raises:
-        `ValueError`: for a limit that is not positive.
+        `ValueError`: for a limit that is not positive, or another `reasoning`.
         `ImportError`: without the extra `judge`.
     """
 
@@ -64,7 +68,11 @@ class OpenAISampler:
         timeout: float = 600.0,
         max_retries: int = 4,
         chat_template_kwargs: dict[str, Any] | None = None,
+        reasoning: str = "refuse",
+        extra_body: dict[str, Any] | None = None,
     ):
+        if reasoning not in ("refuse", "drop"):
+            raise ValueError(f"reasoning must be 'refuse' or 'drop', got {reasoning!r}")
         check_options("OpenAISampler", max_retries, concurrency=concurrency, timeout=timeout)
         self.model = model
         self.base_url = base_url
@@ -73,15 +81,21 @@ class OpenAISampler:
         self.timeout = timeout
         self.max_retries = max_retries
         self.chat_template_kwargs = chat_template_kwargs
+        self.reasoning = reasoning
+        self.extra_body = extra_body or {}
 
     def sample(
         self, prompts: Sequence[Prompt], ids: Sequence[str], sampling: Sampling
     ) -> Iterator[tuple[int, list[Completion]]]:
-        """See [`Sampler`]. Prompts come in the order in which the server is done with them."""
-        todo = list(enumerate(zip(prompts, ids, strict=True)))
+        """
+        See [`Sampler`]. Prompts come in the order in which the server is done with them. `prompts` is read as it goes,
+        in its order and from another thread.
+        """
+        if len(prompts) != len(ids):
+            raise ValueError(f"{len(prompts)} prompts have {len(ids)} ids")
         done: queue.SimpleQueue = queue.SimpleQueue()
         loop = asyncio.new_event_loop()
-        task = loop.create_task(self._all(todo, sampling, done))
+        task = loop.create_task(self._all(prompts, ids, sampling, done))
 
         def work() -> None:
             try:
@@ -105,39 +119,45 @@ class OpenAISampler:
                 loop.call_soon_threadsafe(task.cancel)
             thread.join()
 
-    async def _all(self, todo: list[tuple[int, tuple[Prompt, str]]], sampling: Sampling, done) -> None:
+    async def _all(self, prompts: Sequence[Prompt], ids: Sequence[str], sampling: Sampling, done) -> None:
         from openai import BadRequestError, UnprocessableEntityError
 
         failed: dict[str, str] = {}
-        refused: list[str] = []
+        refused: set[str] = set()
         in_a_row = 0
-        waiting = iter(todo)  # shared: each prompt goes to one of the workers
+        waiting = iter(range(len(ids)))  # shared: each prompt goes to one of the workers
+        turn = asyncio.Lock()
 
         async def worker() -> None:
             nonlocal in_a_row
-            for index, (prompt, id) in waiting:
+            while in_a_row < _GIVE_UP:
+                async with turn:  # prompts may be made when they are read, which takes a while and has an order
+                    index = next(waiting, None)
+                    prompt = None if index is None else await asyncio.to_thread(prompts.__getitem__, index)
+                if index is None:
+                    return
+                id = ids[index]
                 try:
                     completions = await self._complete(client, prompt, id, sampling)
                 # Anything: the client validates little of what a server sends.
                 except Exception as error:
                     failed[id] = describe_error(error)
-                    if isinstance(error, BadRequestError | UnprocessableEntityError):  # it will say so again
-                        refused.append(id)
-                    in_a_row += 1
+                    if isinstance(error, BadRequestError | UnprocessableEntityError):
+                        refused.add(id)  # it will say so again; and it is there
+                    else:
+                        in_a_row += 1
                 else:
                     done.put((index, completions))
                     in_a_row = 0
-                if in_a_row >= _GIVE_UP:
-                    return
 
         async with open_client(self.base_url, self.api_key, self.timeout, self.max_retries) as client:
-            await asyncio.gather(*(worker() for _ in range(min(self.concurrency, len(todo)))))
+            await asyncio.gather(*(worker() for _ in range(min(self.concurrency, len(ids)))))
         if failed:
             left = len(list(waiting))
             given_up = f", {left} were not asked for any more" if left else ""
             first, reason = next(iter(failed.items()))
             message = (
-                f"{len(failed)} of {len(todo)} prompts got no completions{given_up}; the first: {first!r} ({reason})"
+                f"{len(failed)} of {len(ids)} prompts got no completions{given_up}; the first: {first!r} ({reason})"
             )
             kind = PromptsRefusedError if len(refused) == len(failed) and not left else GenerationError
             raise kind(message, failed)
@@ -161,18 +181,20 @@ class OpenAISampler:
         completions: list[Completion] = []
         while (missing := sampling.num_samples - len(completions)) > 0:
             asked = {"n": missing, "seed": example_seed(sampling.seed, id, len(completions))}
-            answer = await client.post(path, body=body | asked, cast_to=kind)
+            fields = {name: value for name, value in (body | asked | self.extra_body).items() if value is not None}
+            answer = await client.post(path, body=fields, cast_to=kind)
             if not answer.choices:
                 raise ValueError("the answer holds no choices")
-            completions += [_completion(choice, isinstance(prompt, str)) for choice in answer.choices[:missing]]
+            completions += [
+                _completion(choice, isinstance(prompt, str), self.reasoning) for choice in answer.choices[:missing]
+            ]
         return completions
 
 
-def _completion(choice, is_text: bool) -> Completion:
+def _completion(choice, is_text: bool, reasoning: str) -> Completion:
     text = choice.text if is_text else choice.message.content
-    if not is_text and (
-        getattr(choice.message, "reasoning_content", None) or getattr(choice.message, "reasoning", None)
-    ):
+    taken_out = not is_text and any(getattr(choice.message, name, None) for name in ("reasoning_content", "reasoning"))
+    if taken_out and reasoning == "refuse":
         raise ValueError("the server takes the reasoning out of the answer; start it without --reasoning-parser")
     if not isinstance(text, str | None):
         raise TypeError(f"the text of the answer is {text!r}")

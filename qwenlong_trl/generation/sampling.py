@@ -136,3 +136,19 @@ def encode_prompt(
         prompt, add_generation_prompt=True, tokenize=True, return_dict=True, **(chat_template_kwargs or {})
     )
     return rendered["input_ids"]
+
+
+def opens_reasoning(
+    tokenizer: PreTrainedTokenizerBase, chat_template_kwargs: dict[str, Any] | None = None, opening: str = "<think>"
+) -> bool:
+    """
+    Whether the chat template itself opens the reasoning, so that a completion begins within it: one without
+    `</think>` was cut off there, although it looks like an answer.
+    """
+    if tokenizer.chat_template is None:
+        return False
+    rendered = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "x"}], add_generation_prompt=True, tokenize=False, **(chat_template_kwargs or {})
+    )
+    closing = opening.replace("<", "</", 1)
+    return rendered.rfind(opening) > rendered.rfind(closing)

@@ -104,18 +104,7 @@ class JsonlStore:
         for number, raw in enumerate(self._file, start=1):
             if not raw.endswith(b"\n"):
                 break
-            try:
-                line = json.loads(raw)
-                known = line["settings"] if number == 1 else line["id"]
-                if not isinstance(known, dict if number == 1 else str):
-                    raise TypeError(f"{known!r} is neither settings nor an id")
-                if number > 1:
-                    [line[name] for name in self._fields]
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f"{self.path}, line {number}: not what a run wrote ({type(error).__name__}: {error}); restore the "
-                    "file, or remove it to sample again"
-                ) from None
+            known, _ = _parse(raw, number, self.path, self._fields)
             if number == 1:
                 self._check(known)
             else:
@@ -169,22 +158,50 @@ class SampleStore(JsonlStore):
         return self.read(id).get("about", {})
 
 
-def read_settings(path: str | os.PathLike) -> dict[str, Any]:
+def read_lines(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """
-    The settings that a file was made with.
+    The settings of a file and its lines by id, of several the last, without a lock and without writing to it: a run
+    may be going on. A line that is half written is left out.
 
     Raises:
         `OSError`: there is no such file.
-        `ValueError`: its first line holds no settings.
+        `ValueError`: it is no such file.
     """
+    settings: dict[str, Any] | None = None
+    lines: dict[str, dict[str, Any]] = {}
     with open(path, "rb") as file:
-        try:
-            settings = json.loads(file.readline())["settings"]
-        except (ValueError, KeyError, TypeError):
-            settings = None
-    if not isinstance(settings, dict):
+        for number, raw in enumerate(file, start=1):
+            if not raw.endswith(b"\n"):
+                break
+            known, line = _parse(raw, number, path)
+            if number == 1:
+                settings = known
+            else:
+                lines[known] = line
+    if settings is None:
         raise ValueError(f"{path}, line 1: holds no settings, so no run wrote this file")
-    return settings
+    return settings, lines
+
+
+def read_settings(path):
+    return read_lines(path)[0]
+
+
+def _parse(raw: bytes, number: int, path: str | os.PathLike, fields: tuple[str, ...] = ()) -> tuple[Any, Any]:
+    """The settings of the first line, or the id of another one, and the whole line."""
+    try:
+        line = json.loads(raw)
+        known = line["settings"] if number == 1 else line["id"]
+        if not isinstance(known, dict if number == 1 else str):
+            raise TypeError(f"{known!r:.80} is neither settings nor an id")
+        if number > 1:
+            [line[name] for name in fields]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{path}, line {number}: not what a run wrote ({type(error).__name__}: {error}); restore the file, or "
+            "remove it to start again"
+        ) from None
+    return known, line
 
 
 def _completions(line: dict[str, Any], path: Path) -> list[Completion]:

@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .sampling import Completion, Prompt, Sampling, check_chat_template, encode_prompt, example_seed
+from .sampling import (
+    Completion,
+    Prompt,
+    PromptsRefusedError,
+    Sampling,
+    check_chat_template,
+    encode_prompt,
+    example_seed,
+)
 
 
 if TYPE_CHECKING:
@@ -94,13 +102,30 @@ class TransformersSampler:
     def sample(
         self, prompts: Sequence[Prompt], ids: Sequence[str], sampling: Sampling
     ) -> Iterator[tuple[int, list[Completion]]]:
-        """See [`Sampler`]. The longest prompts come first."""
+        """See [`Sampler`]. The longest prompts come first. One that alone is too much for the memory is refused."""
+        import torch
+
         tokens = self._encode(prompts, ids)
+        refused: dict[str, str] = {}
         for group in self._group([len(one) for one in tokens], sampling):
-            # Not around `yield`: what the caller does in between has its own settings.
-            with self._prepared(sampling):
-                completions = self._complete([tokens[i] for i in group], [ids[i] for i in group], sampling)
+            try:
+                # Not around `yield`: what the caller does in between has its own settings.
+                with self._prepared(sampling):
+                    completions = self._complete([tokens[i] for i in group], [ids[i] for i in group], sampling)
+            except torch.OutOfMemoryError as error:
+                if len(group) > 1:
+                    raise ValueError(
+                        f"a batch of {len(group)} prompts of up to {len(tokens[group[0]]):,} tokens does not fit into "
+                        "the memory; lower rows_per_batch or tokens_per_batch"
+                    ) from error
+                refused[ids[group[0]]] = f"its {len(tokens[group[0]]):,} tokens do not fit into the memory"
+                continue
             yield from zip(group, completions, strict=True)
+        if refused:
+            id, reason = next(iter(refused.items()))
+            raise PromptsRefusedError(
+                f"{len(refused)} of {len(ids)} prompts got no completions; the first: {id!r} ({reason})", refused
+            )
 
     def batches(self, prompts: Sequence[Prompt], ids: Sequence[str], sampling: Sampling) -> list[list[int]]:
         """Which prompts [`~TransformersSampler.sample`] puts into one batch, by their places: what a run that goes on

@@ -12,12 +12,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .sampling import Completion, Prompt, Sampling, check_chat_template, encode_prompt, example_seed
+from .sampling import (
+    Completion,
+    Prompt,
+    PromptsRefusedError,
+    Sampling,
+    check_chat_template,
+    encode_prompt,
+    example_seed,
+)
 
 
-# Samples in one call of the engine: several times what it runs at once, so that it is seldom half empty at the end of
-# a call, and few enough that a run which is killed loses minutes.
+# Samples and tokens of prompts in one call of the engine: several times what it runs at once, so that it is seldom
+# half empty at the end of a call, and few enough that a run which is killed loses minutes.
 _SAMPLES_PER_CALL = 2048
+_TOKENS_PER_CALL = 2**20
 
 
 class VLLMSampler:
@@ -51,29 +60,51 @@ class VLLMSampler:
     def sample(
         self, prompts: Sequence[Prompt], ids: Sequence[str], sampling: Sampling
     ) -> Iterator[tuple[int, list[Completion]]]:
-        """See [`Sampler`]. Prompts come in their order, several at a time."""
+        """
+        See [`Sampler`]. Prompts come in their order, several at a time. Those that leave no room for an answer within
+        the engine's `max_model_len` are refused, after all others.
+        """
+        tokenizer = self.llm.get_tokenizer()
+        limit = self.llm.llm_engine.model_config.max_model_len
+        refused: dict[str, str] = {}
+        call: list[tuple[int, list[int]]] = []
+        size = 0
+        for index, (prompt, id) in enumerate(zip(prompts, ids, strict=True)):
+            check_chat_template(tokenizer, [prompt], self.model)
+            tokens = encode_prompt(prompt, tokenizer, self.chat_template_kwargs)
+            if len(tokens) >= limit:
+                refused[id] = f"the prompt has {len(tokens):,} tokens, and max_model_len is {limit:,}"
+                continue
+            full = (len(call) + 1) * sampling.num_samples > _SAMPLES_PER_CALL or size + len(tokens) > _TOKENS_PER_CALL
+            if call and full:
+                yield from self._call(call, ids, sampling)
+                call, size = [], 0
+            call.append((index, tokens))
+            size += len(tokens)
+        if call:
+            yield from self._call(call, ids, sampling)
+        if refused:
+            id, reason = next(iter(refused.items()))
+            raise PromptsRefusedError(
+                f"{len(refused)} of {len(ids)} prompts got no completions; the first: {id!r} ({reason})", refused
+            )
+
+    def _call(
+        self, call: list[tuple[int, list[int]]], ids: Sequence[str], sampling: Sampling
+    ) -> Iterator[tuple[int, list[Completion]]]:
         from vllm import SamplingParams
 
-        tokenizer = self.llm.get_tokenizer()
-        check_chat_template(tokenizer, prompts, self.model)
-        jobs = list(zip(prompts, ids, strict=True))
-        step = max(1, _SAMPLES_PER_CALL // sampling.num_samples)
-        for start in range(0, len(jobs), step):
-            part = jobs[start : start + step]
-            tokens = [encode_prompt(prompt, tokenizer, self.chat_template_kwargs) for prompt, _ in part]
-            params = [
-                SamplingParams(
-                    n=sampling.num_samples,
-                    temperature=sampling.temperature,
-                    top_p=sampling.top_p,
-                    max_tokens=sampling.max_tokens,
-                    seed=example_seed(sampling.seed, id),  # each of the n samples gets a seed counted up from it
-                )
-                for _, id in part
-            ]
-            outputs = self.llm.generate([{"prompt_token_ids": ids} for ids in tokens], params, use_tqdm=False)
-            for index, output in enumerate(outputs, start=start):
-                yield (
-                    index,
-                    [Completion(o.text, "stop" if o.finish_reason == "stop" else "length") for o in output.outputs],
-                )
+        params = [
+            SamplingParams(
+                n=sampling.num_samples,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                max_tokens=sampling.max_tokens,
+                seed=example_seed(sampling.seed, ids[index]),  # each of the n samples gets a seed counted up from it
+            )
+            for index, _ in call
+        ]
+        prompts = [{"prompt_token_ids": tokens} for _, tokens in call]
+        for (index, _), output in zip(call, self.llm.generate(prompts, params, use_tqdm=False), strict=True):
+            ends = [(one.text, "stop" if one.finish_reason == "stop" else "length") for one in output.outputs]
+            yield index, [Completion(text, end) for text, end in ends]

@@ -124,6 +124,20 @@ class Assembly:
             self.tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False).input_ids
         )
 
+    def defused(self, text: str) -> str:
+        """A document that cannot end the user's turn: what its tokenizer would take for special tokens is broken."""
+        for token in self._special_tokens:
+            if token in text:
+                text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
+    @cached_property
+    def _special_tokens(self) -> tuple[str, ...]:
+        added = self.tokenizer.added_tokens_decoder.values()
+        tokens = {str(token) for token in added if token.special} | {*self.tokenizer.all_special_tokens}
+        # Not what stands in ordinary text, such as a full stop that some tokenizer has for its end.
+        return tuple(sorted(token for token in tokens if len(token) > 2))
+
     @cached_property
     def remembering_count(self) -> Callable[[str], int]:
         """[`~Assembly.count`] that counts a text once: many questions are asked about the same documents."""
@@ -214,8 +228,8 @@ def _fixed(records: Sequence[LoongRecord], documents: LoongDocuments, assembly: 
         order = list(range(len(loaded)))
         if record.shuffle_doc:
             order = example_rng(assembly.seed, record).permutation(len(loaded)).tolist()
-        if record.subtask == "Link the Links":
-            loaded = [replace(document, result=None) for document in loaded]
+        hidden = {"result": None} if record.subtask == "Link the Links" else {}
+        loaded = [replace(document, text=assembly.defused(document.text), **hidden) for document in loaded]
         yield _fit(record, order, [loaded[i] for i in order], assembly, count)
 
 

@@ -1,11 +1,19 @@
 """Prompts completed into a store: what a run that was interrupted leaves to the next one, and what fails."""
 
 import logging
+import weakref
 
 import pytest
 from tiny import WORDS, tiny_model, tiny_tokenizer
 
-from qwenlong_trl.generation import Completion, GenerationError, SampleStore, Sampling, TransformersSampler
+from qwenlong_trl.generation import (
+    Completion,
+    GenerationError,
+    SampleStore,
+    Sampling,
+    SettingsMismatchError,
+    TransformersSampler,
+)
 from qwenlong_trl.generation.complete import complete
 
 
@@ -91,14 +99,57 @@ def test_failures_are_told_and_asked_for_again(tmp_path, monkeypatch, caplog):
         assert again.asked == ["id1", "id9"] and len(store) == 10
 
 
-def test_a_server_that_is_gone_is_not_asked_for_the_rest(tmp_path, monkeypatch):
-    monkeypatch.setattr("qwenlong_trl.generation.complete._CHUNK", 4)
+def test_refused_prompts_do_not_stop_the_others(tmp_path):
+    """Not even where a run that goes on has only refused ones left of what it had asked for."""
+    refused = set(IDS[:4])
     with SampleStore(tmp_path / "s.jsonl", {}) as store:
-        gone = Failing(set(IDS[4:]))
-        failed = complete(IDS, PROMPTS.__getitem__, lambda: gone, SAMPLING, store)
-        assert gone.asked == IDS[:8]
-        assert failed == dict.fromkeys(IDS[4:8], "too long") | dict.fromkeys(IDS[8:], "not asked for")
-    with SampleStore(tmp_path / "t.jsonl", {}) as store, pytest.raises(GenerationError, match="4 failed"):
+        assert set(complete(IDS[:5], PROMPTS.__getitem__, lambda: Failing(refused), SAMPLING, store)) == refused
+        assert set(complete(IDS, PROMPTS.__getitem__, lambda: Failing(refused), SAMPLING, store)) == refused
+        assert len(store) == 7
+    with SampleStore(tmp_path / "t.jsonl", {}) as store, pytest.raises(GenerationError, match="11 failed"):
         complete(IDS, PROMPTS.__getitem__, lambda: Failing(set(IDS)), SAMPLING, store)
     with SampleStore(tmp_path / "u.jsonl", {}) as store, pytest.raises(ValueError, match="ids of the prompts must"):
         complete(["a", "a"], PROMPTS.__getitem__, sampler, SAMPLING, store)
+
+
+def test_what_is_not_asked_for_is_told(tmp_path):
+    class Leaving(Failing):
+        """Completes three prompts and gives up."""
+
+        def sample(self, prompts, ids, sampling):
+            yield from ((index, [Completion(prompts[index], "stop")] * 2) for index in range(3))
+            raise GenerationError("gone", {ids[3]: "no connection"})
+
+    with SampleStore(tmp_path / "s.jsonl", {}) as store:
+        failed = complete(IDS, PROMPTS.__getitem__, lambda: Leaving(()), SAMPLING, store)
+    assert failed == {"id3": "no connection"} | dict.fromkeys(IDS[4:], "not asked for")
+
+
+def test_prompts_that_changed_are_noticed(tmp_path, monkeypatch):
+    with SampleStore(tmp_path / "s.jsonl", {}) as store:
+        complete(IDS[:5], PROMPTS.__getitem__, sampler, SAMPLING, store)
+        for make in (sampler, lambda: Failing(())):
+            with pytest.raises(SettingsMismatchError, match="belong to another prompt"):
+                complete(IDS, lambda id: "w1 w2", make, SAMPLING, store)
+
+
+def test_prompts_are_let_go_when_they_are_stored(tmp_path):
+    """Those of long contexts have a megabyte each."""
+    alive: dict[str, weakref.ref] = {}
+
+    class Text(list):
+        pass
+
+    def prompt(id):
+        text = Text([{"role": "user", "content": id}])
+        alive[id] = weakref.ref(text)
+        return text
+
+    class Counting(Failing):
+        def sample(self, prompts, ids, sampling):
+            for index in range(len(ids)):
+                yield index, [Completion(prompts[index][0]["content"], "stop")] * 2
+                assert sum(ref() is not None for ref in alive.values()) <= 1
+
+    with SampleStore(tmp_path / "s.jsonl", {}) as store:
+        assert complete(IDS, prompt, lambda: Counting(()), SAMPLING, store) == {}

@@ -4,7 +4,7 @@ import pytest
 from tiny import tiny_tokenizer
 
 from qwenlong_trl.generation import Sampling, example_seed
-from qwenlong_trl.generation.sampling import encode_prompt
+from qwenlong_trl.generation.sampling import encode_prompt, opens_reasoning
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,14 @@ def test_a_prompt_has_the_tokens_that_trainers_give_it():
     assert tokenizer.decode(encode_prompt(user, tokenizer)) == "w9 w1 w2 w6"
     assert tokenizer.decode(encode_prompt(user, tokenizer, {"thinking": True})) == "w9 w1 w2 w5"
     assert tokenizer.decode(encode_prompt([{"role": "system", "content": "w3"}, *user], tokenizer)) == "w3 w1 w2 w6"
+
+
+@pytest.mark.parametrize(
+    ("end", "opens"),
+    [("A:", False), ("A:<think>\n", True), ("A:<think>\n\n</think>\n\n", False), ("<think></think>A:<think>", True)],
+)
+def test_whether_a_template_opens_the_reasoning(end, opens):
+    tokenizer = tiny_tokenizer()
+    assert opens_reasoning(tokenizer) is False
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}" + end
+    assert opens_reasoning(tokenizer) is opens

@@ -5,7 +5,7 @@ import torch
 from tiny import WORDS, save_tiny, tiny_model, tiny_tokenizer
 from transformers import MambaConfig, MambaForCausalLM, TemperatureLogitsWarper, TopPLogitsWarper
 
-from qwenlong_trl.generation import Completion, Sampler, Sampling, TransformersSampler
+from qwenlong_trl.generation import Completion, PromptsRefusedError, Sampler, Sampling, TransformersSampler
 from qwenlong_trl.generation.transformers_sampler import _Draws
 
 
@@ -179,6 +179,28 @@ def test_a_chat_model_of_a_folder(tmp_path):
     assert draw(sampler, chats) == draw(text, [f"{prompt} w9" for prompt in PROMPTS])
     with pytest.raises(ValueError, match=r"has no chat template; give prompts as plain text \(--chat false\)"):
         draw(make(), chats)
+
+
+def test_a_prompt_that_is_too_much_for_the_memory_is_refused_and_a_batch_says_what_to_do(monkeypatch):
+    def run(sampler, **settings):
+        generate = sampler.model.generate
+
+        def limited(inputs, **options):
+            if inputs.shape[1] > 4:
+                raise torch.OutOfMemoryError("made to fail")
+            return generate(inputs, **options)
+
+        monkeypatch.setattr(sampler.model, "generate", limited)
+        found = {}
+        with pytest.raises(ValueError) as error:
+            found.update(sampler.sample(PROMPTS, IDS, Sampling(max_tokens=3, **settings)))
+        return error.value, found
+
+    error, found = run(make(rows_per_batch=1))
+    assert isinstance(error, PromptsRefusedError) and error.ids == ["c"]
+    assert "'c' (its 5 tokens do not fit into the memory)" in str(error)
+    error, found = run(make())
+    assert "lower rows_per_batch or tokens_per_batch" in str(error) and not isinstance(error, PromptsRefusedError)
 
 
 def test_wrong_use():

@@ -43,6 +43,8 @@ def test_a_real_engine(tmp_path):
     }
     assert drawn["greedy"] == own
     assert drawn["again"] == drawn["samples"]
+    message, ids = drawn.pop("refused")
+    assert ids == ["long"] and "the prompt has 200 tokens, and max_model_len is 128" in message
     for completions in [*drawn["samples"].values(), *drawn["text"].values()]:
         assert len({text for text, _ in completions}) > 2
         for text, reason in completions:

@@ -5,7 +5,7 @@ import sys
 from dataclasses import astuple
 from pathlib import Path
 
-from qwenlong_trl.generation import Sampling, VLLMSampler
+from qwenlong_trl.generation import PromptsRefusedError, Sampling, VLLMSampler
 
 
 def main(model: str, output: str) -> None:
@@ -23,6 +23,10 @@ def main(model: str, output: str) -> None:
         "again": draw(chats[::-1], ids[::-1], num_samples=8, max_tokens=12, seed=1),
         "text": draw(["w1 w2"], ["a"], num_samples=4, max_tokens=12, seed=1),
     }
+    try:
+        dict(sampler.sample([" ".join(["w1"] * 200), "w1 w2"], ["long", "a"], Sampling(max_tokens=2)))
+    except PromptsRefusedError as error:
+        drawn["refused"] = [str(error), error.ids]
     Path(output).write_text(json.dumps(drawn))
 
 

@@ -1,10 +1,16 @@
 """The options of `qwenlong-trl loong`, and what they describe: how prompts are put together, and who judges."""
 
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from .generation import GenerationArguments
 from .judges import JudgeArguments, make_judge, try_judge
 
+
+if TYPE_CHECKING:
+    from ..loong.assembly import Assembly
 
 POLICIES = ("skip", "middle", "bm25", "dense", "cprs")
 _PROMPTS = ("default", "official")
@@ -23,7 +29,13 @@ class SelectionArguments:
     levels: list[int] = field(default_factory=list, metadata={"help": "Tasks by level, 1 to 4; all if empty."})
     domains: list[str] = field(default_factory=list, metadata={"help": "financial, paper, legal; all if empty."})
     languages: list[str] = field(default_factory=list, metadata={"help": "en, zh; both if empty."})
-    limit: int | None = field(default=None, metadata={"help": "Only the first so many of these records."})
+    limit: int | None = field(
+        default=None, metadata={"help": "Only so many of these records, as many of each sub-task as there are."}
+    )
+    judgements: str = field(
+        default="judgements.jsonl",
+        metadata={"help": "File of the judgements in the folder of the run; another judge needs another one."},
+    )
     skip_missing: bool = field(
         default=False, metadata={"help": "Leave records out whose documents are not there, instead of stopping."}
     )
@@ -76,14 +88,30 @@ class AssemblyArguments:
             "choices": ["auto", "true", "false"],
         },
     )
-    max_tokens: int = field(default=2048, metadata={"help": "Longest answer, in tokens, reasoning included."})
+    require_delimiter: str = field(
+        default="auto",
+        metadata={
+            "help": "Whether only what follows '</think>' is an answer: for models whose chat template opens the "
+            "reasoning, which looks like an answer where it is cut off. 'auto': if it does so. 'false' for servers "
+            "that take the reasoning out themselves.",
+            "choices": ["auto", "true", "false"],
+        },
+    )
+    max_tokens: int = field(
+        default=2048,
+        metadata={
+            "help": "Longest answer, in tokens, reasoning included. Models that reason need far more, 10000 and "
+            "above; the report says how many answers were cut off."
+        },
+    )
     temperature: float = field(default=0.0, metadata={"help": "Temperature of the answers; 0 is the protocol's."})
     top_p: float = field(default=1.0, metadata={"help": "Probability mass that tokens are drawn from."})
     seed: int = field(default=0, metadata={"help": "Seed of the orders of documents (fixed mode) and of answers."})
 
     def __post_init__(self):
-        if isinstance(self.chat, bool):  # YAML reads `true` so
-            self.chat = str(self.chat).lower()
+        for name in ("chat", "require_delimiter"):
+            if isinstance(getattr(self, name), bool):  # YAML reads `true` so
+                setattr(self, name, str(getattr(self, name)).lower())
         self.policy = [self.policy] if isinstance(self.policy, str) else self.policy
         parsed = [parse_policy(policy) for policy in self.policy]
         if len(set(self.policy)) < len(self.policy):
@@ -118,9 +146,20 @@ class LoongJudgeArguments(JudgeArguments):
             "choices": list(_PROMPTS),
         },
     )
+    judge_max_tokens: int = field(default=1024, metadata={"help": "Length of the judge's answer, in tokens."})
+    judge_timeout: float = field(
+        default=120.0, metadata={"help": "With openai: seconds for one attempt of a request."}
+    )
+    judge_deadline: float = field(
+        default=120.0,
+        metadata={
+            "help": "Seconds for the one question that finds out whether the judge answers at all. Judging has no "
+            "deadline, only that of each request."
+        },
+    )
 
     def make(self, mode: str):
-        """The judge, asked one thing, or `None`."""
+        """The judge, or `None`. It is tried, and loaded if it runs in this process, when it has something to judge."""
         from ..loong.judge import LoongJudge
 
         if self.judge is None:
@@ -129,8 +168,7 @@ class LoongJudgeArguments(JudgeArguments):
         self.judge_prompt = "default"  # of the yes-or-no judge beneath, which is not asked so
         judge = make_judge(self)
         self.judge_prompt = prompt
-        try_judge(judge)
-        return LoongJudge(judge, prompt, parse_of(mode))
+        return LoongJudge(judge, prompt, parse_of(mode), cache(lambda: try_judge(judge)))
 
 
 @dataclass
@@ -162,18 +200,49 @@ class CompareArguments:
     output: str | None = field(default=None, metadata={"help": "Folder for comparison.md and comparison.json."})
 
 
-def make_assemblies(args: AssemblyArguments, model: GenerationArguments):
-    """How prompts are put together, by policy, and whether they are chats."""
-    from ..generation.sampling import encode_prompt
+@dataclass
+class PromptPlan:
+    """How the prompts of a run are made.
+
+    Args:
+        assemblies (`dict[str, Assembly]`):
+            How they are put together, by policy.
+        chat (`bool`):
+            Whether they are chats.
+        require_delimiter (`bool`):
+            Whether only what follows `</think>` is an answer.
+        context_tokens (`int`, *optional*):
+            Fixed mode: tokens of prompt and answer together.
+    """
+
+    assemblies: "dict[str, Assembly]"
+    chat: bool
+    require_delimiter: bool
+    context_tokens: int | None = None
+
+
+def make_plan(args: AssemblyArguments, model: GenerationArguments) -> PromptPlan:
+    """
+    What the options say of the prompts. Of the models only the tokenizer is loaded, others when they are needed.
+
+    Raises:
+        `ValueError`: there is no tokenizer, or no room for documents.
+        `ImportError`: dense retrieval without sentence-transformers.
+    """
+    from ..generation.sampling import encode_prompt, opens_reasoning
     from ..loong.assembly import OFFICIAL_MAX_TOKENS, Assembly
 
-    needs_tokenizer = args.mode == "fixed" or (args.chat == "auto" and model.backend != "openai")
+    needs_tokenizer = args.mode == "fixed" or (args.chat != "false" and model.backend != "openai")
     tokenizer = _tokenizer(model) if needs_tokenizer else None
     chat = args.chat == "true"
     if args.chat == "auto":
         chat = model.backend == "openai" or tokenizer.chat_template is not None
+    require_delimiter = args.require_delimiter == "true"
+    if args.require_delimiter == "auto" and chat and tokenizer is not None:
+        require_delimiter = opens_reasoning(tokenizer, model.chat_template_kwargs)
     if args.mode == "official":
-        return {"skip": Assembly("official", args.context_tokens or OFFICIAL_MAX_TOKENS)}, chat
+        assembly = Assembly("official", args.context_tokens or OFFICIAL_MAX_TOKENS)
+        return PromptPlan({"skip": assembly}, chat, require_delimiter)
     context = args.context_tokens or _context_window(model)
     around = 0
     if chat and tokenizer.chat_template is not None:
@@ -190,7 +259,7 @@ def make_assemblies(args: AssemblyArguments, model: GenerationArguments):
         policy: Assembly("fixed", budget, _policy(policy, args, tokenizer), args.seed, tokenizer)
         for policy in args.policy
     }
-    return assemblies, chat
+    return PromptPlan(assemblies, chat, require_delimiter, context)
 
 
 def _tokenizer(model: GenerationArguments):
@@ -229,11 +298,31 @@ def _policy(text: str, args: AssemblyArguments, tokenizer):
     if name == "bm25":
         return policies.BM25Policy(tokenizer, args.chunk_tokens, most)
     if name == "dense":
-        retriever = sentence_transformers_retriever(args.retriever)
-        return policies.DensePolicy(tokenizer, retriever, args.chunk_tokens, most, name=args.retriever)
-    from ..cprs import ContextCompressionPipeline
+        if find_spec("sentence_transformers") is None:
+            sentence_transformers_retriever(args.retriever)  # its error, now rather than after a model was loaded
+        load = cache(lambda: sentence_transformers_retriever(args.retriever))
+        return policies.DensePolicy(
+            tokenizer, lambda question, chunks: load()(question, chunks), args.chunk_tokens, most, name=args.retriever
+        )
+    return policies.CPRSPolicy(_LazyCompressor(args.compressor), args.compressor)
 
-    return policies.CPRSPolicy(ContextCompressionPipeline.from_pretrained(args.compressor), args.compressor)
+
+class _LazyCompressor:
+    """A [`~qwenlong_trl.ContextCompressionPipeline`] that is loaded when there is something to compress."""
+
+    # What the policy describes: a pipeline that is made without options.
+    _preprocess_params: dict[str, Any] = {}
+
+    def __init__(self, name: str):
+        self._name = name
+        self._pipeline = None
+
+    def __call__(self, *args, **kwargs):
+        if self._pipeline is None:
+            from ..cprs import ContextCompressionPipeline
+
+            self._pipeline = ContextCompressionPipeline.from_pretrained(self._name)
+        return self._pipeline(*args, **kwargs)
 
 
 def parse_of(mode: str) -> str:

@@ -60,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
         debug = os.environ.get("QWENLONG_TRL_DEBUG") == "1"
         if debug:
             traceback.print_exc()
-        message = " ".join(str(error).split())
+        # On one line, and without what would steer the terminal: parts of it may come from a file or a server.
+        message = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
         hint = "" if debug else " (QWENLONG_TRL_DEBUG=1 shows the traceback)"
         print(f"qwenlong-trl {argv[0]}: error: {message}{hint}", file=sys.stderr)
         return 1

@@ -21,7 +21,8 @@ from ..intervals import cluster_bootstrap
 from ..rewards.judge import encodable
 from .metrics import PERFECT, Interval, Scored, split, structured_scores
 from .report_parts import settings, shown
-from .tables import NOTHING, TITLES, ReportTable, escape_markdown, label, provenance_of
+from .report_table import ReportTable, escape_markdown
+from .tables import NOTHING, TITLES, label, provenance_of
 
 
 COMPARED_BY = tuple(TITLES)
@@ -95,7 +96,7 @@ def compare(
 
     Raises:
         `ValueError`: records are in one run only and `intersect` is false; none is in both; an id stands twice in a
-            run, or for different records.
+            run, or for different records; a judge was asked for a run and has not judged all of its answers.
     """
     a, b = _by_id(rows_a, "first"), _by_id(rows_b, "second")
     only_a, only_b = tuple(id for id in a if id not in b), tuple(id for id in b if id not in a)
@@ -111,12 +112,19 @@ def compare(
         if a[id].record != b[id].record:
             raise ValueError(f"{id!r} is another record in the second run than in the first")
     pairs = {id: (a[id], b[id]) for id in both}
+    waiting = [sum(rows[id].unjudged for id in both) for rows in (a, b)]
+    if any(waiting):
+        raise ValueError(
+            f"not all answers have been judged: {waiting[0]} of {len(both)} in the first run and {waiting[1]} in the "
+            "second have not, which would count as wrong; run `qwenlong-trl loong judge FOLDER ...` again for each, "
+            "then compare"
+        )
     if judged is None:
         judged = all(any(row.score is not None for row in rows) for rows in zip(*pairs.values(), strict=True))
 
     def paired(cell: Sequence[Scored]) -> PairedCell:
         of = [pairs[row.record.id] for row in cell]
-        strict = [tuple(row.score or 0.0 for row in pair) for pair in of] if judged else []
+        strict = [tuple(row.strict_score for row in pair) for pair in of] if judged else []
         perfect = [tuple(float(score == PERFECT) for score in pair) for pair in strict]
         scorable = [pair for pair in of if len(structured_scores(pair)[0]) == 2]
         return PairedCell(

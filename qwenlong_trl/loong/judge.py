@@ -21,7 +21,11 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+import math
+import os
+import reprlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +41,6 @@ logger = logging.getLogger(__name__)
 
 __all__ = ["PARSES", "PROMPT_HASHES", "LoongJudge", "LoongJudgement"]
 __all__ += ["judge_messages", "parse_score", "prediction_digest", "read_judgements"]
-
-# A chunk holds that many times what the judge does at once, so that few of its slots wait for the end of one.
-_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,22 @@ class LoongJudge:
             `"default"` or `"official"`, see [`judge_messages`].
         parse (`str`, *optional*, defaults to `"robust"`):
             `"robust"` or `"official"`, see [`parse_score`].
+        check (`Callable`, *optional*):
+            Called before the first question of [`~LoongJudge.judge_all`], if there is one; raises where it is of no
+            use to ask them.
 
     Raises:
         `ValueError`: for another prompt or parse.
         `TypeError`: for a judge without `answers`.
     """
 
-    def __init__(self, judge: ChatJudge | Any, prompt: str = "default", parse: str = "robust"):
+    def __init__(
+        self,
+        judge: ChatJudge | Any,
+        prompt: str = "default",
+        parse: str = "robust",
+        check: Callable[[], Any] = lambda: None,
+    ):
         if prompt not in PROMPT_HASHES:
             raise ValueError(f"prompt must be one of {', '.join(PROMPT_HASHES)}, got {prompt!r}")
         if parse not in PARSES:
@@ -90,6 +100,7 @@ class LoongJudge:
         self.judge = judge
         self.prompt = prompt
         self.parse = parse
+        self.check = check
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -118,9 +129,10 @@ class LoongJudge:
     ) -> dict[str, LoongJudgement]:
         """Scores records with their predictions; what the store holds of them is not asked again.
 
-        Answers are written down as soon as their chunk is done: four times what the judge does at once. A prediction
-        that changed since then is asked again. So is, in another run, one that the judge failed on, as a failure is
-        not written down. Not for use inside a running event loop.
+        Each answer is written down when it comes, or with its batch where the judge works in batches. The judge's
+        `deadline` is one for the batches of a training and does not hold here: a single request has its time-out. A
+        prediction that changed since then is asked again. What the judge failed on is asked once more at the end, and
+        in another run, as a failure is not written down. Not for use inside a running event loop.
 
         Args:
             jobs (`Sequence[tuple[LoongRecord, str]]`):
@@ -131,65 +143,138 @@ class LoongJudge:
                 Whether to show a bar.
 
         Returns:
-            `dict[str, LoongJudgement]`: by id, in the order of the jobs.
+            `dict[str, LoongJudgement]`: by id, in the order of the jobs; those with an `error` are what the judge
+            failed on.
 
         Raises:
-            `ValueError`: a record stands there twice, or the store is that of another judge.
+            `ValueError`: a record stands there twice, or the store is that of another judge or damaged.
+            `OSError`: an answer cannot be written down.
         """
         # As they come back from a file; the store may say more about the run.
         settings = json.loads(json.dumps(self.settings))
         if {**store.settings, **settings} != store.settings:
             raise ValueError("the store was not opened with this judge's settings; open it with LoongJudge.settings")
-        found = read_judgements(jobs, store, self.parse)
+        found = self._known(jobs, store)
         missing = [(record, prediction) for record, prediction in jobs if record.id not in found]
-        failed = asyncio.run(self._ask(missing, store, progress, len(found))) if missing else {}
+        failed = {}
+        if missing:
+            self.check()
+            failed = self._ask_all(missing, store, progress, len(found))
         if failed:
             logger.warning(
                 f"the judge failed on {len(failed)} of {len(jobs)} predictions, which have no score; run again to ask "
-                f"for them once more. The first failure: {next(iter(failed.values()))}"
+                f"for them once more. The first failure: {next(iter(failed.values()))!r}"
             )
-        found |= read_judgements(missing, store, self.parse)
+        found |= self._known(missing, store)
         found |= {id: LoongJudgement(None, error=error) for id, error in failed.items()}
         return {record.id: found[record.id] for record, _ in jobs}
 
-    async def _ask(self, jobs: list[tuple[LoongRecord, str]], store: JsonlStore, progress: bool, known: int):
-        """Asks for all jobs and writes the answers down; the reasons of those that failed, by id."""
+    def _known(self, jobs: Sequence[tuple[LoongRecord, str]], store: JsonlStore) -> dict[str, LoongJudgement]:
+        lines = {record.id: store.read(record.id) for record, _ in jobs if record.id in store}
+        return read_judgements(jobs, lines, self.parse, store.path)
+
+    def _ask_all(
+        self, jobs: list[tuple[LoongRecord, str]], store: JsonlStore, progress: bool, known: int
+    ) -> dict[str, str]:
+        """Asks for all jobs, and again for those that failed; the reasons of those that failed again, by id."""
         from tqdm.auto import tqdm
 
-        at_once = getattr(self.judge, "concurrency", None) or getattr(self.judge, "batch_size", None) or 16
-        failed: dict[str, str] = {}
         with tqdm(
             total=known + len(jobs), initial=known, desc="Judging", unit=" answers", disable=not progress
         ) as bar:
-            for start in range(0, len(jobs), _ROUNDS * at_once):
-                chunk = jobs[start : start + _ROUNDS * at_once]
-                batch = [judge_messages(record, prediction, self.prompt) for record, prediction in chunk]
-                answers = await ask_messages(self.judge, batch)
-                for (record, prediction), answer in zip(chunk, answers, strict=True):
+            failed = asyncio.run(self._ask(jobs, store, bar.update))
+            if 0 < len(failed) < len(jobs):  # of a judge that answered nothing there is nothing to hope for
+                failed = asyncio.run(self._ask([job for job in jobs if job[0].id in failed], store, bar.update))
+        return failed
+
+    async def _ask(self, jobs: list[tuple[LoongRecord, str]], store: JsonlStore, done: Callable) -> dict[str, str]:
+        """Asks for all jobs once and writes each answer down; the reasons of those that failed, by id."""
+        judge = self.judge
+        waiting: dict[str, list[tuple[LoongRecord, str]]] = {}  # by the messages, which may be equal
+        batch = []
+        for record, prediction in jobs:
+            batch.append(judge_messages(record, prediction, self.prompt))
+            waiting.setdefault(json.dumps(batch[-1]), []).append((record, prediction))
+        unwritten: list[OSError] = []
+
+        def keep(messages: list[dict[str, str]], text: str) -> None:
+            for record, prediction in waiting.pop(json.dumps(messages), ()):
+                try:
+                    store.write(record.id, prediction=prediction_digest(prediction), text=text, error=None)
+                except OSError as error:  # which the judge would take for a failure of its own
+                    unwritten.append(error)
+                done()
+
+        at_once = getattr(judge, "batch_size", None) or getattr(judge, "concurrency", None) or 16
+        if isinstance(judge, ChatJudge) and hasattr(judge, "concurrency"):
+            at_once = len(batch)  # over one connection pool; it limits itself what it does at the same time
+        failed: dict[str, str] = {}
+        with _without_deadline(judge, keep):
+            for start in range(0, len(batch), at_once):
+                part = batch[start : start + at_once]
+                answers = await ask_messages(judge, part)
+                for (record, _), messages, answer in zip(jobs[start:], part, answers, strict=False):
                     if answer.error is None:
-                        store.write(record.id, prediction=prediction_digest(prediction), text=answer.text, error=None)
+                        keep(messages, answer.text)
                     else:
                         failed[record.id] = answer.error
-                bar.update(len(chunk))
+                if unwritten:
+                    raise unwritten[0]
         return failed
 
 
+@contextmanager
+def _without_deadline(judge: Any, on_answer: Callable) -> Iterator[None]:
+    """The judge takes as long as it takes, and a chat judge hands out each answer when it comes."""
+    ours = {"deadline": math.inf} if hasattr(judge, "deadline") else {}
+    ours |= {"on_answer": on_answer} if isinstance(judge, ChatJudge) else {}
+    before = {name: getattr(judge, name, None) for name in ours}
+    try:
+        for name, value in ours.items():
+            setattr(judge, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(judge, name, value)
+
+
 def read_judgements(
-    jobs: Sequence[tuple[LoongRecord, str]], store: JsonlStore, parse: str = "robust"
+    jobs: Sequence[tuple[LoongRecord, str]],
+    lines: Mapping[str, Mapping[str, Any]],
+    parse: str = "robust",
+    source: str | os.PathLike = "judgements",
 ) -> dict[str, LoongJudgement]:
     """
-    What a store holds of these records with these predictions, by id; no judge is asked. The store keeps the judge's
+    What stored lines hold of these records with these predictions, by id; no judge is asked. They keep the judge's
     words, so scores may be read from them in either way.
 
+    Args:
+        jobs (`Sequence[tuple[LoongRecord, str]]`):
+            Each record once, with its completion.
+        lines (`Mapping[str, Mapping[str, Any]]`):
+            By id, as [`~LoongJudge.judge_all`] wrote them; see [`~qwenlong_trl.generation.store.read_lines`].
+        parse (`str`, *optional*, defaults to `"robust"`):
+            `"robust"` or `"official"`, see [`parse_score`].
+        source (`str` or `os.PathLike`, *optional*, defaults to `"judgements"`):
+            What errors call the file of the lines.
+
     Raises:
-        `ValueError`: a record stands there twice.
+        `ValueError`: a record stands there twice, or a line is none that a judge's run wrote.
     """
     if len({record.id for record, _ in jobs}) < len(jobs):
         raise ValueError("some record has two predictions; a run judges one of each record")
     found = {}
     for record, prediction in jobs:
-        line = store.read(record.id) if record.id in store else {}
-        if line.get("prediction") == prediction_digest(prediction):
+        if (line := lines.get(record.id)) is None:
+            continue
+        for field in ("prediction", "text"):
+            if not isinstance(line.get(field), str):
+                shown = reprlib.repr(line.get(field))
+                raise ValueError(
+                    f"{source}, id {record.id!r}: field `{field}` is {shown}: expected a text; restore the file, "
+                    "or remove it to judge again"
+                )
+        if line["prediction"] == prediction_digest(prediction):
             words, cut_off = split_cut_off(line["text"])
             found[record.id] = LoongJudgement(parse_score(line["text"], parse), words, cut_off)
     return found

@@ -135,6 +135,10 @@ def judge_messages(record: LoongRecord, prediction: str, prompt: str = "official
     Ours shows them without `{docs}`, the gold answer as JSON, and all three on one line and made harmless; of a longer
     prediction the first and the last 4,000 characters.
 
+    With the official prompt two things are still not as officially, as they came up with models that reason: the
+    released code shows the reasoning as well, and it sets no limit to the judge's answer, which here has the judge's
+    `max_tokens` (512 unless set, 1,024 in `qwenlong-trl loong`).
+
     Args:
         record ([`LoongRecord`]):
             What was asked, with its gold answer.

@@ -44,7 +44,7 @@ class Scored:
         record (`LoongRecord`):
             The question.
         prediction (`str`, *optional*):
-            What was judged; `None` if there is no completion, which no judge has seen then.
+            The answer, without its reasoning; `None` if there is no completion, which no judge has seen then.
         score (`float`, *optional*):
             The judge's, 1 to 100 where it kept to its scale; `None` if it failed, was not parsed or not asked.
         structured (`float`, *optional*):
@@ -55,9 +55,19 @@ class Scored:
             Whether some document is not whole.
         tokens (`int`, *optional*):
             Of the prompt.
+        truncated (`bool`, *optional*, defaults to `False`):
+            Whether the completion was cut off at the most tokens that an answer may have.
+        failed (`bool`, *optional*, defaults to `False`):
+            Whether there is no completion although `prediction` is a text: the empty one, which the official code
+            shows the judge in its place.
+        unjudged (`bool`, *optional*, defaults to `False`):
+            Whether a judge was asked and has not answered for this prediction (yet), which another run can mend; where
+            it answered without a score that can be read, `score` alone is `None`.
+        judge_cut (`bool`, *optional*, defaults to `False`):
+            Whether the judge's answer was cut off.
 
     Raises:
-        `ValueError`: a score that is no finite number, or one without a completion.
+        `ValueError`: a score that is no finite number, or one without a prediction or a judgement.
     """
 
     record: LoongRecord
@@ -68,6 +78,10 @@ class Scored:
     dropped: tuple[int, ...] = ()
     cut: bool = False
     tokens: int | None = None
+    truncated: bool = False
+    failed: bool = False
+    unjudged: bool = False
+    judge_cut: bool = False
 
     def __post_init__(self):
         for name in ("score", "structured"):
@@ -76,6 +90,18 @@ class Scored:
                 raise ValueError(f"{name} of {self.record.id!r} must be a finite number or None, got {value!r}")
         if self.prediction is None and self.score is not None:
             raise ValueError(f"{self.record.id!r} has the score {self.score} without a prediction")
+        if self.unjudged and self.score is not None:
+            raise ValueError(f"{self.record.id!r} has the score {self.score} without a judgement")
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is a completion."""
+        return self.prediction is not None and not self.failed
+
+    @property
+    def strict_score(self) -> float:
+        """The judge's score, 0 for a record without a completion or a score."""
+        return self.score if self.answered and self.score is not None else 0.0
 
     @cached_property
     def document_set(self) -> str:
@@ -91,7 +117,10 @@ class Cell:
 
     Args:
         total, answered, parsed (`int`):
-            Records; of those, with a completion; of those, with a score of the judge.
+            Records; those with a completion; those with a score of the judge.
+        unparsed, unjudged, judge_cut, truncated (`int`):
+            Records with a judgement that holds no score; with a prediction that is not judged; with a judgement that
+            was cut off; with a completion that was cut off. The first three are 0 without a judge.
         document_sets (`int`):
             Different sets of documents.
         average, perfect_rate (`float`, *optional*):
@@ -100,7 +129,8 @@ class Cell:
             `fixed`: parsed / total. `official`: parsed / all lines of the file ("scoring success rate"), which is no
             rate of the cell and so has no interval.
         strict_average, strict_perfect_rate (`float`, *optional*):
-            The same over the total, with 0 for records without a completion or a parsed score.
+            The same over the total, with 0 for records without a completion or a parsed score (yet, where `unjudged`
+            is not 0).
         structured (`float`, *optional*), structured_total (`int`):
             Mean of the deterministic scorer over the records that it can score.
         average_interval, ... (`tuple[float, float]`, *optional*):
@@ -110,6 +140,10 @@ class Cell:
     total: int
     answered: int
     parsed: int
+    unparsed: int
+    unjudged: int
+    judge_cut: int
+    truncated: int
     document_sets: int
     average: float | None
     perfect_rate: float | None
@@ -162,8 +196,8 @@ def aggregate(
         "average": (parsed, [row.score for row in parsed]),
         "perfect_rate": (parsed, [float(row.score == PERFECT) for row in parsed]),
         "parse_rate": (everything, [float(row.score is not None) for row in everything]),
-        "strict_average": (everything, [row.score or 0.0 for row in everything]),
-        "strict_perfect_rate": (everything, [float(row.score == PERFECT) for row in everything]),
+        "strict_average": (everything, [row.strict_score for row in everything]),
+        "strict_perfect_rate": (everything, [float(row.strict_score == PERFECT) for row in everything]),
         "structured": structured_scores(rows),
     }
     figures: dict[str, Any] = {}
@@ -175,8 +209,12 @@ def aggregate(
         figures |= {"parse_rate": len(parsed) / lines if lines and judged else None, "parse_rate_interval": None}
     return Cell(
         total=len(rows),
-        answered=sum(row.prediction is not None for row in rows),
+        answered=sum(row.answered for row in rows),
         parsed=len(parsed),
+        unparsed=sum(row.prediction is not None and row.score is None and not row.unjudged for row in everything),
+        unjudged=sum(row.unjudged for row in everything),
+        judge_cut=sum(row.judge_cut for row in everything),
+        truncated=sum(row.truncated for row in rows),
         document_sets=len({row.document_set for row in rows}),
         structured_total=len(measures["structured"][0]),
         **figures,

@@ -15,6 +15,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import reprlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -43,6 +45,9 @@ VERDICTS_FOLLOW = "我将给你若干份判决结果"
 _RANGE = re.compile(r"以上所有判决文书中|这些判决文书中，哪几篇")
 _EXTREMUM = re.compile("最高|最低|最多|最少|最大|最小|highest|lowest|largest|smallest")
 _SEQUENCE = re.compile("按顺序|递增|递减|in order|ascending|descending|列举上述每个")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# Levels of lists and objects in one another: those of the released answers have two.
+_DEPTH = 20
 
 
 @dataclass(frozen=True)
@@ -170,9 +175,24 @@ def select(
     domains: Sequence[str] | None = None,
     languages: Sequence[str] | None = None,
     limit: int | None = None,
+    seed: int = 0,
 ) -> list[LoongRecord]:
     """
-    The records of some sets, levels, domains and languages (`None`: of all), and of those the first `limit`.
+    The records of some sets, levels, domains and languages (`None`: of all), or a sample of them, in their order.
+
+    The first records of the file are all about papers, so that a sample is drawn: as many records of each sub-task as
+    of any other, as far as there are so many. It depends on the records and `seed` alone, and is part of every larger
+    one.
+
+    Args:
+        records (`Iterable[LoongRecord]`):
+            To select from.
+        sets, levels, domains, languages (*optional*):
+            Several values of each.
+        limit (`int`, *optional*):
+            At most so many records.
+        seed (`int`, *optional*, defaults to `0`):
+            Of the sample.
 
     Raises:
         `ValueError`: for a set, level, domain or language that there is not, and where no record is left.
@@ -195,17 +215,31 @@ def select(
         and (not levels or record.level in levels)
         and (not domains or record.type in domains)
         and (not languages or record.language in languages)
-    ][:limit]
+    ]
     if not chosen:
         raise ValueError("no record is of all of these sets, levels, domains and languages")
-    return chosen
+    return chosen if limit is None else _sample(chosen, limit, seed)
+
+
+def _sample(records: list[LoongRecord], limit: int, seed: int) -> list[LoongRecord]:
+    """One record of each sub-task in turn, those of a sub-task in an order by digests."""
+
+    def draw(record: LoongRecord) -> bytes:
+        return hashlib.blake2b(f"{seed}/{record.id}".encode(), digest_size=8).digest()
+
+    turns, seen = [], Counter[str]()
+    for record in sorted(records, key=draw):
+        turns.append((seen[record.subtask], SUBTASKS.index(record.subtask), record.id))
+        seen[record.subtask] += 1
+    ids = {id for _, _, id in sorted(turns)[:limit]}
+    return [record for record in records if record.id in ids]
 
 
 def _parse(line: bytes) -> Any:
     try:
         return json.loads(line.decode("utf-8"))
-    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are
-        raise InvalidRecordError("<row>", line[:80], f"is no JSON ({error})") from None
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise InvalidRecordError("<row>", line[:80], f"is no JSON, or nested too deeply ({error})") from None
 
 
 def _check(name: str, value: Any, there: bool) -> None:
@@ -214,6 +248,7 @@ def _check(name: str, value: Any, there: bool) -> None:
             raise InvalidRecordError(name, value, reason)
 
     expect(there, "is missing")
+    _check_texts(name, value)
     if name in ("set", "level", "length"):
         expect(isinstance(value, int) and not isinstance(value, bool), "expected a whole number")
         expect(name == "length" or 1 <= value <= 4, "expected 1, 2, 3 or 4")
@@ -232,3 +267,17 @@ def _check(name: str, value: Any, there: bool) -> None:
         expect(isinstance(value, str), "expected a text")
         expect(name not in ("id", "prompt_template") or value.strip() != "", "must not be empty")
         expect(name != "prompt_template" or "{docs}" in value, "needs {docs}")
+
+
+def _check_texts(name: str, value: Any) -> None:
+    """Nothing that no file can hold or no recursion can read, wherever in the value it stands."""
+    level, depth = [value], 0
+    while level:
+        for text in level:
+            if isinstance(text, str) and _SURROGATE.search(text):
+                raise InvalidRecordError(name, text, "holds half a surrogate pair, which is no text")
+        if depth > _DEPTH:  # the value may be too deep to be shown
+            raise InvalidRecordError(name, reprlib.repr(value), f"is nested more than {_DEPTH} levels deep")
+        inner = [(*one, *one.values()) if isinstance(one, Mapping) else one for one in level]
+        level = [part for one in inner if isinstance(one, list | tuple) for part in one]
+        depth += 1

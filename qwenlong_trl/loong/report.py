@@ -1,7 +1,8 @@
 """The report of a Loong run: report.html (one page that loads nothing), report.md and report.json.
 
 ```python
->>> summary = write_report("runs/bm25", rows, about, mode="fixed")
+>>> summary = write_report("runs/bm25", rows, about, mode="fixed")  # of judgements.jsonl
+>>> write_report("runs/bm25", other_rows, other_about, mode="fixed", stem="report-gpt-4o")  # of gpt-4o.jsonl
 >>> print_report(summary)
 ```
 
@@ -18,20 +19,22 @@ from typing import Any
 from ..rewards.judge import encodable
 from .metrics import Mode, Scored
 from .report_parts import EXAMPLES_NOTE, examples, losses, losses_table, settings, shown
+from .report_table import escape_markdown, one_line
 from .tables import (
     Summary,
     comparability,
-    escape_markdown,
     figure,
     full_tables,
     headline_columns,
+    judge_name,
     not_comparable,
     official_lines,
     official_table,
-    one_line,
     provenance,
     report_json,
+    score_names,
     summarize,
+    warnings,
 )
 
 
@@ -45,15 +48,18 @@ def write_report(
     mode: Mode = "fixed",
     samples: int = 2_000,
     seed: int = 0,
+    stem: str = "report",
 ) -> Summary:
     """
-    Writes `report.json`, `report.md` and `report.html` into a folder, which is made.
+    Writes `report.json`, `report.md` and `report.html`, or those of another stem, into a folder, which is made.
 
     Args:
         folder (`str` or `Path`):
             Where to write.
         rows, about, mode, samples, seed:
             As in [`~qwenlong_trl.loong.tables.summarize`], which says what is an error.
+        stem (`str`, *optional*, defaults to `"report"`):
+            Name of the files, see [`~qwenlong_trl.loong.run.report_stem`].
 
     Returns:
         `Summary`: what was written, for the terminal.
@@ -67,7 +73,7 @@ def write_report(
     tables = (*full_tables(summary), official_table(summary), losses_table(summary, rows))
     values = {
         **{"model": shown(str(about.get("model", "unnamed")), 200), "provenance": provenance(summary)},
-        **{"headline": headline(summary), "comparability": comparability(summary)},
+        **{"warnings": warnings(summary), "headline": headline(summary), "comparability": comparability(summary)},
         **{"warn": bool(not_comparable(summary)), "tiles": tiles(summary), "captions": captions(summary)},
         **{"tables": {table.name: table for table in tables}, "losses": losses(summary, rows)},
         **{"examples": examples(summary, rows), "examples_note": EXAMPLES_NOTE},
@@ -76,13 +82,13 @@ def write_report(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     data = report_json(summary) | {"losses": values["losses"], "examples": [one["id"] for one in values["examples"]]}
-    (folder / "report.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    (folder / "report.md").write_text(encodable(_markdown(values)), encoding="utf-8")
+    (folder / f"{stem}.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    (folder / f"{stem}.md").write_text(encodable(_markdown(values)), encoding="utf-8")
     with matplotlib.rc_context(STYLE):
         values["figures"] = draw(plots(summary), COLOURS)
     template = Path(__file__).with_name("report.html.jinja")
     page = render(template, values, COLOURS, accent="judge", warning="structured")
-    (folder / "report.html").write_text(encodable(page), encoding="utf-8")
+    (folder / f"{stem}.html").write_text(encodable(page), encoding="utf-8")
     return summary
 
 
@@ -97,6 +103,8 @@ def print_report(summary: Summary) -> None:
     console.print(Text(f"{official.note}\n", style="dim"))
     for table in full_tables(summary):
         console.print(table.as_rich())
+    for text in warnings(summary):
+        console.print(Text(f"Warning: {text}", style="bold red"))
     console.print(Text(headline(summary), style="bold"))
     console.print(Text(comparability(summary)))
 
@@ -116,6 +124,7 @@ def headline(summary: Summary) -> str:
         structured = f"The structured score, which takes no judge, is {told('structured', 1)}."
     if not summary.judged:
         return f"No judge was asked, so the benchmark's own score is not known. {structured}"
+    mean, perfect = score_names(summary.about)
     if summary.mode == "fixed":
         text = (
             f"Over all {total} records, the strict average is {told('strict_average', 1)} of 100, and the strict "
@@ -124,10 +133,12 @@ def headline(summary: Summary) -> str:
         )
     elif overall.parsed:
         text = (
-            f"Official mode: over the {overall.parsed:,} of {total} records whose judgement could be read, Avg Score "
-            f"is {told('average', 1)} and Perfect Rate {told('perfect_rate', 2)}. Any other records are left out, as "
-            "in the released script."
+            f"Official mode: over the {overall.parsed:,} of {total} records whose judgement could be read, {mean} "
+            f"(of {judge_name(summary.about['judge'])}) is {told('average', 1)} and {perfect} "
+            f"{told('perfect_rate', 2)}. Any other records are left out, as in the released script."
         )
+        if missing := overall.total - overall.answered:
+            text += f" {missing:,} have no completion; what the judge is shown of them, as there, is an empty answer."
     else:
         text = f"Official mode: none of the {total} records has a judgement that could be read."
     return f"{text} {structured}"
@@ -142,7 +153,8 @@ def tiles(summary: Summary) -> dict[str, tuple[str, ...]]:
 
 def captions(summary: Summary) -> dict[str, str]:
     """What the figures show."""
-    by_mode = {"fixed": "Strict average of the judge's scores", "official": "Avg Score over parsed judgements"}
+    mean = score_names(summary.about)[0]
+    by_mode = {"fixed": "Strict average of the judge's scores", "official": f"{mean} over parsed judgements"}
     what = f"{by_mode[summary.mode]}, and the structured score" if summary.judged else "Structured score"
     one_set = any(cell.document_sets < 2 for cell in summary.by["set"].values())
     text = f"{what}, of 100. Lines are 95 % intervals over document sets" + "; one set has none" * one_set
@@ -163,7 +175,8 @@ def _markdown(values: Mapping[str, Any]) -> str:
     tables = dict(values["tables"])
     official, lost = tables.pop("official"), tables.pop("losses")
     text = escape_markdown
-    parts = [f"# Loong report: {text(values['model'])}", text(values["provenance"]), text(values["headline"])]
+    parts = [f"# Loong report: {text(values['model'])}", text(values["provenance"])]
+    parts += [*(f"**Warning: {text(one)}**" for one in values["warnings"]), text(values["headline"])]
     parts += [f"**{text(values['comparability'])}**", "## Scores", *(table.as_markdown() for table in tables.values())]
     parts += ["## In the lines of the official script", official.as_markdown()]
     parts += ["## What has no score, and what was cut", *map(text, values["losses"]), lost.as_markdown()]

@@ -9,31 +9,31 @@
 ```
 
 Every table says in which mode it was computed, who judged with which prompt, what made the documents fit, and over how
-many records. "Avg Score" is a judge's: without a judge there is the structured score alone, under its own name.
+many records. "Avg Score" and "Perfect Rate" are what the judge of the published tables gives: figures of another
+judge are called "Judge score" and "Judge perfect rate", and without a judge there is the structured score alone.
 """
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
+from .assembly import OFFICIAL_MAX_TOKENS
 from .metrics import FIELDS, Cell, Interval, Mode, Scored, aggregate, breakdown
 from .records import SETS, TASKS
+from .report_table import ReportTable
 
 
 OFFICIAL_JUDGE = "gpt-4-turbo-2024-04-09"
 RECORDS = 1600
+# Of the one loong.jsonl that the authors ever released: the first 16 hex digits, as a run's settings hold them.
+OFFICIAL_DATA = "sha256 cd640d3ca0e41d36"
+MANY_TRUNCATED = 0.05  # the share of answers that may be cut off without a warning
 TITLES = {"task": "task", "subtask": "sub-task", "set": "set", "type": "domain", "language": "language"}
 BREAKDOWNS = (*TITLES, ("type", "level"))
 NOTHING = "–"
-_MARKUP = re.compile(r"[\\`*_<>\[\]|~$]|&(?=#?\w+;)")
-_BLOCK = re.compile(r"^(?:[#+-]|\d+[.)])")  # what begins a heading or a list
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,9 @@ def summarize(
         rows (`Sequence[Scored]`):
             All records of the run, those without a completion, too.
         about (`Mapping[str, Any]`):
-            How the run was made, for JSON: `model`, `mode`, `assembly` (with `mode` and `policy`), `sampling`, `judge`
-            (what [`LoongJudge.describe`] says; `None` if none was asked), `records`, `selection`.
+            How the run was made, for JSON: `model`, `mode`, `assembly` (with `mode` and `policy`), `sampling`, `data`
+            (digests of the records' files), `judge` (what [`LoongJudge.describe`] says; `None` if none was asked),
+            `records`, `selection`, and all other settings of the run.
         mode (`"fixed"` or `"official"`, *optional*, defaults to `"fixed"`):
             See [`~qwenlong_trl.loong.metrics`].
         samples, seed (`int`, *optional*, default to 2,000 and 0):
@@ -118,10 +119,18 @@ def policy_name(about: Mapping[str, Any]) -> str:
     return f"{name} ({assembly.get('mode', 'unnamed')} assembly)"
 
 
+def score_names(about: Mapping[str, Any]) -> tuple[str, str]:
+    """What mean and perfect rate are called: the benchmark's names are for the judge of the published tables alone."""
+    official = about.get("judge") is not None and judge_name(about["judge"]) == OFFICIAL_JUDGE
+    return ("Avg Score", "Perfect Rate") if official else ("Judge score", "Judge perfect rate")
+
+
 def not_comparable(summary: Summary) -> list[str]:
     """In what the run differs from the published ones, which are in official mode, whole and by `OFFICIAL_JUDGE`."""
-    about, judge = summary.about, summary.about.get("judge")
-    assembly = (about.get("assembly") or {}).get("mode", "unnamed")
+    about, judge, overall = summary.about, summary.about.get("judge"), summary.overall
+    assembly, sampling = about.get("assembly") or {}, about.get("sampling") or {}
+    mode, limit, temperature = assembly.get("mode", "unnamed"), assembly.get("max_tokens"), sampling.get("temperature")
+    data = (about.get("data") or {}).get("loong.jsonl")
     reasons = ["no judge was asked"] * (judge is None)
     if judge is not None:
         if (model := judge_name(judge)) != OFFICIAL_JUDGE:
@@ -131,85 +140,84 @@ def not_comparable(summary: Summary) -> list[str]:
             for what in ("prompt", "parse")
             if judge.get(what) != "official"
         ]
-    reasons += [f"the prompts were made in {assembly} mode"] * (assembly != "official")
-    if summary.overall.total != RECORDS:
-        reasons.append(f"there are {summary.overall.total:,} of {RECORDS:,} records")
+        if judge.get("temperature") != 0:
+            reasons.append(f"the judge's temperature is {_said(judge.get('temperature'))}, not 0")
+    reasons += [f"the prompts were made in {mode} mode"] * (mode != "official")
+    if limit != OFFICIAL_MAX_TOKENS:
+        reasons.append(f"the limit of the prompts is {_said(limit)} tokens, not {OFFICIAL_MAX_TOKENS:,}")
+    if temperature != 0:
+        reasons.append(f"the temperature of the answers is {_said(temperature)}, not 0")
+    if data != OFFICIAL_DATA:
+        reasons.append(f"loong.jsonl has the digest {_said(data)}, not {OFFICIAL_DATA}")
+    if overall.total != RECORDS:
+        reasons.append(f"there are {overall.total:,} of {RECORDS:,} records")
+    if overall.answered < overall.total:
+        reasons.append(f"{overall.total - overall.answered:,} records have no completion")
+    if overall.unjudged:
+        reasons.append(f"{overall.unjudged:,} answers have not been judged")
     return reasons
 
 
 def comparability(summary: Summary) -> str:
-    """A sentence on whether the figures may stand beside the published ones."""
+    """Whether the figures may stand beside the published ones, and what the released code does not limit."""
+    judge = summary.about.get("judge")
+    caps = _caps(summary.about)
     if reasons := not_comparable(summary):
-        return f"Not comparable with the published numbers of Loong: {'; '.join(reasons)}."
+        return f"Not comparable with the published numbers of Loong: {'; '.join(reasons)}.{caps}"
     if summary.mode == "official":
-        return f"Comparable with the published numbers of Loong: official mode, judged by {OFFICIAL_JUDGE}."
-    return "Comparable with the published numbers of Loong are those of the official table alone, not the strict ones."
+        server = f" at {judge['base_url']}" if judge.get("base_url") else ""
+        text = f"Comparable with the published numbers of Loong: official mode, judged by {OFFICIAL_JUDGE}{server}."
+        return f"{text}{caps}"
+    text = "Comparable with the published numbers of Loong are those of the official table alone, not the strict ones."
+    return f"{text}{caps}"
 
 
-@dataclass(frozen=True)
-class ReportTable:
-    """
-    A table for every output. `rows` hold a label and cells, each a text, or a figure and what is said beside it.
-
-    Args:
-        name (`str`):
-            For anchors.
-        title, note (`str`):
-            What it shows, and how it was computed.
-        header (`tuple[str, ...]`), rows (`list[list[str | tuple[str, ...]]]`):
-            Of equal lengths.
-    """
-
-    name: str
-    title: str
-    note: str
-    header: tuple[str, ...]
-    rows: list[list[str | tuple[str, ...]]]
-
-    def as_markdown(self) -> str:
-        """A heading, the table and the note; no text in it is taken for Markdown or HTML."""
-        lines = [[*map(escape_inline, self.header)], ["---", *["---:"] * (len(self.header) - 1)]]
-        lines += [[escape_inline(one_line(cell)) for cell in row] for row in self.rows]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return f"### {escape_markdown(self.title)}\n\n{table}\n\n{escape_markdown(self.note)}\n"
-
-    def as_rich(self) -> Table:
-        """For a `rich` console, intervals below their figures; no text in it is taken for markup."""
-        table = Table(box=box.SIMPLE_HEAD, title=Text(self.title, style="bold"), title_justify="left")
-        table.caption, table.caption_justify = Text(self.note, style="dim"), "left"
-        for i, name in enumerate(self.header):
-            table.add_column(Text(name), justify="right" if i else "left")
-        for row in self.rows:
-            table.add_row(*(Text(cell if isinstance(cell, str) else "\n".join(cell)) for cell in row))
-        return table
+def warnings(summary: Summary) -> list[str]:
+    """What to mend before the figures are used: answers that wait for the judge, and many that were cut off."""
+    overall, found = summary.overall, []
+    if overall.unjudged:
+        seen = overall.parsed + overall.unparsed + overall.unjudged
+        found.append(
+            f"{overall.unjudged:,} of {seen:,} answers have not been judged: run `qwenlong-trl loong judge FOLDER "
+            "...` again; strict figures count them as 0 until then."
+        )
+    if overall.truncated > MANY_TRUNCATED * overall.answered:
+        found.append(
+            f"{truncated(summary)}, which is more than {100 * MANY_TRUNCATED:.0f} %: raise --max_tokens, with another "
+            "--output."
+        )
+    return found
 
 
-def one_line(cell: str | tuple[str, ...]) -> str:
-    """A cell of a [`ReportTable`] as a text."""
-    if isinstance(cell, str):
-        return cell
-    return f"{cell[0]} ({', '.join(cell[1:])})" if cell[1:] else cell[0]
+def truncated(summary: Summary) -> str:
+    """How many answers were cut off."""
+    limit = (summary.about.get("sampling") or {}).get("max_tokens")
+    where = f"at {_said(limit)} tokens" if limit is not None else "at their limit of tokens"
+    return f"{summary.overall.truncated:,} of {summary.overall.answered:,} answers were cut off {where}"
 
 
-def escape_markdown(text: str) -> str:
-    """So that Markdown shows the text as it is, on one line."""
-    return _BLOCK.sub(lambda found: f"{found[0][:-1]}\\{found[0][-1]}", escape_inline(text))
+def _caps(about: Mapping[str, Any]) -> str:
+    limits = {"answers": about.get("sampling"), "the judge's words": about.get("judge")}
+    caps = [f"{what} at {_said(of['max_tokens'])} tokens" for what, of in limits.items() if of and "max_tokens" in of]
+    return f" This run cuts off {' and '.join(caps)}; the released code sets no such limit." if caps else ""
 
 
-def escape_inline(text: str) -> str:
-    """As [`escape_markdown`], for a text that does not begin a line, such as a cell."""
-    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
+def _said(value: Any) -> str:
+    """A setting in a sentence."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "unknown" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def official_table(summary: Summary) -> ReportTable:
     """The 25 lines of the released script, by its rules in either mode: see [`official_lines`]."""
     note = f"{provenance(summary, 'official')}. {comparability(summary)}"
-    title = "Official table (the released script's aggregation)"
     if not summary.judged:
         title = "Structured score, in the lines of the official table"
         header, columns = ("Cell", "n", "Structured score"), (("structured", 2),)
     else:
-        header = ("Cell", "n", "Avg Score", "Perfect Rate", "Scoring success rate")
+        title = f"Official table (the released script's aggregation), judge {judge_name(summary.about['judge'])}"
+        header = ("Cell", "n", *score_names(summary.about), "Scoring success rate")
         columns = (("average", 1), ("perfect_rate", 2), ("parse_rate", 2))
         note = f"Over parsed judgements alone; the success rate of every cell is over all lines of the file. {note}"
     rows = [
@@ -225,11 +233,12 @@ def official_lines(summary: Summary) -> list[str]:
     levels, and for each set the four levels and the set. The scoring success rate divides by all lines of the file in
     every line, as there; a cell without parsed judgements, by whose number that script would divide, has dashes.
     """
+    mean, perfect = score_names(summary.about)
 
     def line(cell: Cell) -> str:
         if not summary.judged:
             return f"structured score {_number(cell.structured, 2)} (no judge)"
-        texts = {"Avg Score": "average", "Perfect Rate": "perfect_rate", "scoring success rate": "parse_rate"}
+        texts = {mean: "average", perfect: "perfect_rate", "scoring success rate": "parse_rate"}
         return ", ".join(f"{text} {_number(getattr(cell, name), 2)}" for text, name in texts.items())
 
     return [f"{_official_label(*key)}: {line(cell)}" for key, cell in summary.official.items()]
@@ -269,7 +278,8 @@ def headline_columns(summary: Summary) -> dict[str, str]:
     if not summary.judged:
         return {"structured": "Structured score"}
     strict = {"strict_average": "Strict average", "strict_perfect_rate": "Strict perfect rate"}
-    parsed = {"average": "Avg Score (parsed)", "perfect_rate": "Perfect Rate (parsed)"}
+    mean, perfect = score_names(summary.about)
+    parsed = {"average": f"{mean} (parsed)", "perfect_rate": f"{perfect} (parsed)"}
     if summary.mode == "fixed":
         return strict | {"parse_rate": "Parse rate"} | parsed | {"structured": "Structured score"}
     return parsed | {"parse_rate": "Success rate (of all lines)"} | strict | {"structured": "Structured score"}
@@ -288,6 +298,7 @@ def report_json(summary: Summary) -> dict[str, Any]:
         "mode": summary.mode,
         "headline": next(iter(headline_columns(summary))),
         "provenance": provenance(summary),
+        "warnings": warnings(summary),
         "not_comparable_with_published": not_comparable(summary),
         "overall": asdict(summary.overall),
         "by": by,

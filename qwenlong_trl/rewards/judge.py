@@ -20,7 +20,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -140,7 +140,8 @@ def _checked(judgement: Judgement) -> Judgement:
 class ChatJudge:
     """A judge that is a chat model: prompts, verdicts, and a cache. The subclasses ask the model.
 
-    `judge` compares answers; `answers` asks anything else, such as a score.
+    `judge` compares answers; `answers` asks anything else, such as a score. What is set as `on_answer` is called with
+    the messages and the text of each fresh answer as soon as it is there, in whatever thread asks.
 
     Args:
         name (`str`):
@@ -162,6 +163,7 @@ class ChatJudge:
         self.prompt = prompt
         self.deadline = deadline
         self.cache = None if cache is None else JudgeCache(cache)
+        self.on_answer: Callable[[list[dict[str, str]], str], None] | None = None
 
     async def judge(self, comparisons: Sequence[Comparison]) -> list[Judgement]:
         """One judgement for each comparison. Equal ones are asked once, and those in the cache not at all."""
@@ -207,6 +209,8 @@ class ChatJudge:
         text = text[-TEXT_LIMIT:] + (CUT_OFF if cut_off else "")
         if self.cache is not None:
             self.cache.write(self._key(messages), text)
+        if self.on_answer is not None:
+            self.on_answer(messages, text)
         return text
 
     def _key(self, messages: list[dict[str, str]]) -> str:

@@ -6,79 +6,20 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from fault_server import FaultServer
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from loong_cli import flags, judged_by, lines_of, rating, report, run, says
 
 from qwenlong_trl.cli.main import main
+from qwenlong_trl.loong import Assembly, LoongDocuments, assemble, read_loong
+from qwenlong_trl.loong.judge import judge_messages, parse_score
 
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "loong"))
-
-from loong_rows import made_up  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def loong(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("loong")
-    made_up(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory, loong):
-    """Random weights, and a tokenizer learnt from the documents, with a chat template."""
-    folder = tmp_path_factory.mktemp("model")
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    texts = [path.read_text(encoding="utf-8") for path in sorted((loong / "doc").rglob("*.*"))]
-    bpe.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=700, special_tokens=["<eos>"], initial_alphabet=alphabet)
-    )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<eos>", pad_token="<eos>")
-    tokenizer.chat_template = "{% for m in messages %}Q: {{ m['content'] }}\nA:{% endfor %}"
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    tokens = {"vocab_size": len(tokenizer), "bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
-    LlamaForCausalLM(LlamaConfig(**sizes, **tokens, max_position_embeddings=1_500)).save_pretrained(folder)
-    return str(folder)
-
-
-def rating(body) -> str:
-    """A judge without a fixed opinion: what it says depends on the answer that it is shown."""
-    score = 1 + sum(map(ord, body["messages"][-1]["content"])) % 100
-    return "I cannot say." if score % 7 == 0 else f"Evaluation evidence: so so [1].\nRating: [[{score}]]"
-
-
-def says(body) -> str:
-    """A model whose answer depends on the prompt: sometimes JSON, sometimes a number, sometimes nothing."""
-    number = sum(map(ord, body["messages"][-1]["content"]))
-    return ["$412,350", '{"Reference": [], "Citation": []}', "<think>hm</think> RIVER MILL CORP", ""][number % 4]
-
-
-def flags(loong, output, model, **options) -> list[str]:
-    settings = {"data": loong, "output": output, "model_name_or_path": model, "max_tokens": 24, **options}
-    return [str(part) for name, value in settings.items() for part in (f"--{name}", *([value] if value else []))]
-
-
-def run(*args, **options) -> int:
-    return main(["loong", "run", *flags(*args, **options)])
-
-
-def report(folder: Path) -> tuple[bytes, ...]:
-    return tuple((folder / f"report.{kind}").read_bytes() for kind in ("json", "md", "html"))
-
-
-def judged_by(server) -> dict:
-    return {"judge": "openai", "judge_model": "j", "judge_base_url": server.base_url}
+@pytest.fixture
+def model(loong_model):
+    return loong_model
 
 
 def test_killed_and_started_again(tmp_path, loong, model):
@@ -97,6 +38,7 @@ def test_killed_and_started_again(tmp_path, loong, model):
         folder = tmp_path / "parts"
         command = [sys.executable, "-m", "qwenlong_trl.cli.main", "loong", "run"]
         command += flags(loong, folder, "m", **options, **urls)
+        asked, judged = server.requests, judge.requests
         for name, lines in (("predictions.jsonl", 5), ("judgements.jsonl", 6)):
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             until = time.monotonic() + 120
@@ -109,6 +51,12 @@ def test_killed_and_started_again(tmp_path, loong, model):
         with (folder / "judgements.jsonl").open("ab") as file:
             file.write(b'{"id": "')
         assert run(loong, folder, "m", **options, **urls) == 0
+        # Asked again is what was under way when it was killed, two at a time, and whether the judge is there.
+        assert count <= server.requests - asked <= count + 2
+        assert count <= judge.requests - judged <= count + 2 + 3
+        before = server.requests, judge.requests
+        assert run(loong, folder, "m", **options, **urls) == 0
+        assert (server.requests, judge.requests) == before
     assert report(folder) == report(tmp_path / "whole")
     ids = [json.loads(line)["id"] for line in (folder / "predictions.jsonl").read_text().splitlines()[1:]]
     assert len(ids) == len({*ids}) == count
@@ -145,8 +93,20 @@ def test_official_mode(tmp_path, capsys, loong):
         assert run(loong, tmp_path / "a", "m", **options) == 0
         out = capsys.readouterr().out
         assert "Not comparable with the published numbers" in out and "official" in out
-        asked = json.dumps(judge.bodies[-1], ensure_ascii=False)
-        assert "PLEASE OUTPUT WITH THE FOLLOWING FORMAT" in asked
+        # What was asked is what the official assembly makes of these records, and nothing beside it.
+        records = read_loong(tmp_path / "a" / "records.jsonl")
+        prompts = [one.prompt for one in assemble(records, LoongDocuments(loong / "doc"), Assembly("official"))]
+        assert sorted(body["messages"][0]["content"] for body in server.bodies) == sorted(prompts)
+        # The judge saw each answer without its reasoning, in the official prompt.
+        texts = {line["id"]: line["completions"][0]["text"] for line in lines_of(tmp_path / "a" / "predictions.jsonl")}
+        shown = [judge_messages(record, texts[record.id], "official")[0]["content"] for record in records]
+        assert sorted(body["messages"][-1]["content"] for body in judge.bodies[1:]) == sorted(shown)
+        assert all(body["max_tokens"] == 1024 and body["temperature"] == 0 for body in judge.bodies)
+        # And scores are read in the official way.
+        scores = {one["id"]: parse_score(one["text"], "official") for one in lines_of(tmp_path / "a/judgements.jsonl")}
+        parsed = [score for score in scores.values() if score is not None]
+        cell = json.loads((tmp_path / "a" / "report.json").read_text())["overall"]
+        assert cell["average"] == pytest.approx(sum(parsed) / len(parsed)) and cell["parsed"] == len(parsed)
         assert run(loong, tmp_path / "a", "m", limit=3, **options) == 1
         assert "records was 'sha256" in capsys.readouterr().err
 

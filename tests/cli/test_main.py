@@ -64,3 +64,9 @@ def test_debug_shows_the_traceback(capsys, monkeypatch):
     err = capsys.readouterr().err
     assert "Traceback (most recent call last)" in err and 'training.py", line' in err
     assert err.splitlines()[-1].endswith("and not both")
+
+
+def test_an_error_cannot_steer_the_terminal(tmp_path, capsys):
+    assert main(["loong", "report", str(tmp_path / "a\x1b]0;title\x07")]) == 1
+    error = capsys.readouterr().err
+    assert "\x1b" not in error and "a?]0;title? holds no records.jsonl" in error

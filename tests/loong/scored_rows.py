@@ -24,8 +24,9 @@ ABOUT = {
 }
 OFFICIAL = ABOUT | {
     "mode": "official",
-    "assembly": {"mode": "official", "policy": {"name": "skip"}},
-    "judge": JUDGE | {"model": "gpt-4-turbo-2024-04-09", "parse": "official"},
+    "assembly": {"mode": "official", "policy": {"name": "skip"}, "max_tokens": 128_000},
+    "judge": JUDGE | {"model": "gpt-4-turbo-2024-04-09", "parse": "official", "temperature": 0.0, "max_tokens": 512},
+    "data": {"loong.jsonl": "sha256 cd640d3ca0e41d36"},
 }
 NO_JUDGE = ABOUT | {"judge": None}
 MARKUP = "<script>alert('1')</script> & <b>\"$x$\"</b> [click](http://x) | **bold** `code` &amp;"
@@ -52,9 +53,12 @@ def record(id="r1", set=1, level=1, type="financial", language=None, doc=("A", "
     )
 
 
-def scored(id="r1", score=None, structured=None, prediction="42", kept=(), dropped=(), cut=False, tokens=None, **of):
-    """A row; fields of its record are `of`."""
-    rest = {"kept": tuple(kept), "dropped": tuple(dropped), "cut": cut, "tokens": tokens}
+FATES = ("cut", "tokens", "truncated", "failed", "unjudged", "judge_cut")  # of a row, not of its record
+
+
+def scored(id="r1", score=None, structured=None, prediction="42", kept=(), dropped=(), **of):
+    """A row; `of` are what became of it, and fields of its record."""
+    rest = {"kept": tuple(kept), "dropped": tuple(dropped), **{name: of.pop(name) for name in FATES if name in of}}
     return Scored(record(id, **of), prediction, score, structured, **rest)
 
 

@@ -123,3 +123,13 @@ def test_what_is_no_result(tmp_path):
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             write_eval_results(*arguments, **options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_judges_score_has_its_own_name_and_a_run_that_is_not_judged_through_is_refused(tmp_path):
+    other = OFFICIAL | {"judge": OFFICIAL["judge"] | {"model": "small-judge"}}
+    ((_, entry),) = entries(write_eval_results(tmp_path, report(other, "official"), BENCHMARK)).items()
+    assert entry.notes.startswith("Judge score (parsed), 0 to 100") and "small-judge" in entry.notes
+    run = report(ABOUT)
+    run["overall"]["unjudged"] = 3
+    with pytest.raises(ValueError, match="^3 answers of the run have not been judged"):
+        write_eval_results(tmp_path, run, BENCHMARK)

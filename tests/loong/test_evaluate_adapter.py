@@ -61,6 +61,25 @@ def test_what_a_judge_said(metric, records, golds):
     assert fixed["by_task"]["Clustering"]["total"] == 4
 
 
+def test_a_prediction_that_is_missing_scores_nothing(metric, records, golds):
+    references = [record.to_dict() for record in records]
+    predictions = [None, *golds[1:]]
+    found = metric.compute(predictions=predictions, references=references, judgements=["[[100]]"] * 18)
+    assert (found["structured_total"], found["structured"]) == (16, pytest.approx(100 * 15 / 16))
+    assert found["exact"] == pytest.approx(15 / 16)
+    assert (found["average"], found["strict_average"]) == (100.0, pytest.approx(100 * 17 / 18))
+    empty = metric.compute(predictions=["", *golds[1:]], references=references)
+    assert empty["structured"] == found["structured"]
+
+
+def test_values_that_are_all_equal_have_no_interval(metric, records, golds):
+    references = [record.to_dict() for record in records]
+    found = metric.compute(predictions=golds, references=references, judgements=["[[100]]"] * 17 + ["[[1]]"])
+    assert (found["structured"], found["structured_interval"], found["parse_rate_interval"]) == (100.0, None, None)
+    low, high = found["average_interval"]
+    assert low < found["average"] <= high
+
+
 def test_batches(metric, records, golds):
     for gold, record in zip(golds, records, strict=True):
         metric.add(prediction=gold, reference=record.to_dict())

@@ -1,6 +1,7 @@
 """The inspect-ai task runs: from the command line, with a judge, and on the real records."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -16,9 +17,11 @@ pytest.importorskip("tiktoken", reason="tiktoken is not installed")
 from inspect_ai import eval, score  # noqa: E402
 from inspect_ai.log import read_eval_log  # noqa: E402
 from inspect_ai.model import ModelOutput, ModelUsage, get_model  # noqa: E402
+from inspect_ai.scorer import SampleScore, Score  # noqa: E402
+from inspect_ai.scorer import stderr as clustered_stderr  # noqa: E402
 
 import qwenlong_trl  # noqa: E402
-from qwenlong_trl.loong.adapters.inspect_task import judge, loong  # noqa: E402
+from qwenlong_trl.loong.adapters.inspect_task import judge, loong, stderr  # noqa: E402
 from qwenlong_trl.loong.adapters.prompts import cl100k_tokenizer, make_prompts  # noqa: E402
 from qwenlong_trl.loong.documents import cl100k_tokens  # noqa: E402
 from qwenlong_trl.loong.judge import PROMPT_HASHES  # noqa: E402
@@ -99,6 +102,26 @@ def test_nobody_judges_who_was_not_asked_and_a_log_can_be_judged_later(tmp_path,
     (result,) = judged.results.scores
     assert values(result)["mean"] == 85.0
     assert judged.samples[0].scores["judge"].metadata["prompt_sha256"] == PROMPT_HASHES["official"]
+
+
+def scored(*values: float, sets: str) -> list[SampleScore]:
+    return [
+        SampleScore(score=Score(value=value), sample_metadata={"document_set": name})
+        for value, name in zip(values, sets, strict=True)
+    ]
+
+
+def test_the_standard_error_needs_two_document_sets():
+    ours, theirs = stderr(), clustered_stderr(cluster="document_set")
+    rows = scored(100.0, 40.0, 0.0, 70.0, sets="aabb")
+    assert ours(rows) == pytest.approx(theirs(rows)) and ours(rows) > 0
+    assert math.isnan(ours(scored(100.0, 40.0, sets="aa"))) and math.isnan(ours([]))
+
+
+def test_a_run_over_one_document_set_has_no_standard_error(tmp_path, data):
+    _, results = run(tmp_path, says("$412,350"), says("[[100]]"), folder=str(data), limit=1)
+    found = values(results["judge"])
+    assert found["mean"] == 100.0 and math.isnan(found["stderr"])
 
 
 def test_a_judge_that_is_cut_off_has_no_score(tmp_path, data):

@@ -1,17 +1,13 @@
-"""Judging Loong over HTTP and in the process: chunks, failures, interruptions, changed predictions and judges."""
+"""Judging Loong over HTTP and in the process: what is asked and kept, changed predictions and judges."""
 
 import json
-import logging
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
-from fault_server import FAULTS, FaultServer
+from fault_server import FaultServer
+from loong_judging import Interrupting, make_jobs, make_judge, make_record, number_of, rate, run
 from tiny import save_tiny
 
-from qwenlong_trl.generation.store import JsonlStore, SettingsMismatchError
+from qwenlong_trl.generation.store import JsonlStore, SettingsMismatchError, read_lines
 from qwenlong_trl.loong.judge import (
     PROMPT_HASHES,
     LoongJudge,
@@ -21,39 +17,7 @@ from qwenlong_trl.loong.judge import (
     prediction_digest,
     read_judgements,
 )
-from qwenlong_trl.loong.records import LoongRecord
-from qwenlong_trl.rewards import Judgement, OpenAIJudge, TransformersJudge
-
-
-def make_record(number: int) -> LoongRecord:
-    template = "{docs}\n\n{instruction}\n\n{question}"
-    return LoongRecord(
-        *(f"r{number}", 1, 1, "financial", "en", 20_000, f"Question {number}?", "Read.", template),
-        *(("a", "b"), f"gold {number}", True),
-    )
-
-
-def make_jobs(count: int) -> list[tuple[LoongRecord, str]]:
-    return [(make_record(number), f"<think>Hm.</think>\nanswer {number}") for number in range(count)]
-
-
-def make_judge(server: FaultServer, prompt="default", parse="robust", **options) -> LoongJudge:
-    settings = {"deadline": 20.0, "timeout": 2.0, "max_retries": 0, "api_key": "none", "concurrency": 2}
-    return LoongJudge(OpenAIJudge("test-judge", server.base_url, **(settings | options)), prompt, parse)
-
-
-def run(judge: LoongJudge, path: Path, jobs) -> dict[str, LoongJudgement]:
-    with JsonlStore(path, judge.settings) as store:
-        return judge.judge_all(jobs, store, progress=False)
-
-
-def number_of(body: dict) -> int:
-    """Which record a request is about."""
-    return int(body["messages"][-1]["content"].split("gold ")[1].split("<")[0].split()[0])
-
-
-def rate(body: dict) -> str:
-    return f"<think>[[1]]</think> It is right. Rating: [[{80 + number_of(body)}]]"
+from qwenlong_trl.rewards import OpenAIJudge, TransformersJudge
 
 
 @pytest.mark.parametrize("prompt", ["default", "official"])
@@ -69,7 +33,7 @@ def test_every_prediction_is_asked_once_and_written_down(tmp_path, prompt):
     assert [found[f"r{n}"].score for n in range(10)] == [80.0 + n for n in range(10)]
     header, *lines = map(json.loads, (tmp_path / "j.jsonl").read_text().splitlines())
     assert header == {"settings": judge.settings}
-    assert lines[3] == {
+    assert next(line for line in lines if line["id"] == "r3") == {
         "id": "r3",
         "prediction": prediction_digest(jobs[3][1]),
         "text": "<think>[[1]]</think> It is right. Rating: [[83]]",
@@ -82,28 +46,40 @@ def test_scores_are_read_again_without_a_judge(tmp_path):
     with FaultServer(answer=rate) as server:
         judge = make_judge(server)
         run(judge, tmp_path / "j.jsonl", jobs)
-    with JsonlStore(tmp_path / "j.jsonl", judge.settings) as store:
-        robust, official = (read_judgements(jobs, store, parse) for parse in ("robust", "official"))
-        assert read_judgements([(make_record(0), "another"), (make_record(7), "x")], store) == {}
+    settings, lines = read_lines(tmp_path / "j.jsonl")
+    assert settings == judge.settings
+    robust, official = (read_judgements(jobs, lines, parse) for parse in ("robust", "official"))
+    assert read_judgements([(make_record(0), "another"), (make_record(7), "x")], lines) == {}
     assert [one.score for one in robust.values()] == [80.0, 81.0, 82.0]
     assert [one.score for one in official.values()] == [1.0, 1.0, 1.0]
 
 
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault not in ("429_once", "huge")])
-def test_a_failure_is_asked_again_in_another_run(tmp_path, fault, caplog):
-    """Whatever the fault: it has no score and no line, the others are kept, and a warning tells."""
-    jobs = make_jobs(4)
-    with FaultServer(answer=rate, fault=fault, fault_share=lambda body: number_of(body) in (1, 2)) as server:
-        with caplog.at_level(logging.WARNING):
-            found = run(make_judge(server), tmp_path / "j.jsonl", jobs)
-    assert [one.score for one in found.values()] == [80.0, None, None, 83.0]
-    assert [one.error is None for one in found.values()] == [True, False, False, True]
-    (message,) = [r.message for r in caplog.records if r.name.startswith("qwenlong_trl")]
-    assert message.startswith("the judge failed on 2 of 4 predictions") and message.endswith(found["r1"].error)
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"text": None}, "field `text` is None: expected a text"),
+        ({"text": ["[[90]]"]}, "field `text` is"),
+        ({"prediction": 5}, "field `prediction` is 5"),
+        ({"prediction": None}, "field `prediction` is None"),
+    ],
+)
+def test_a_damaged_line_is_named(tmp_path, change, named):
+    jobs = make_jobs(2)
     with FaultServer(answer=rate) as server:
-        found = run(make_judge(server), tmp_path / "j.jsonl", jobs)
-        assert sorted(map(number_of, server.bodies)) == [1, 2]
-    assert [one.score for one in found.values()] == [80.0, 81.0, 82.0, 83.0]
+        judge = make_judge(server)
+        run(judge, tmp_path / "j.jsonl", jobs)
+        settings, *lines = map(json.loads, (tmp_path / "j.jsonl").read_text().splitlines())
+        lines = [settings] + [line | change if line["id"] == "r1" else line for line in lines]
+        (tmp_path / "j.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        with pytest.raises(ValueError, match="j.jsonl, id 'r1': " + named):
+            run(judge, tmp_path / "j.jsonl", jobs)
+        with pytest.raises(ValueError, match="judgements, id 'r1': " + named):
+            read_judgements(jobs, read_lines(tmp_path / "j.jsonl")[1])
+
+
+def test_a_line_without_its_text_is_named():
+    with pytest.raises(ValueError, match="field `prediction` is None"):
+        read_judgements(make_jobs(1), {"r0": {"id": "r0", "error": "deadline"}})
 
 
 def test_an_answer_without_a_score_is_not_asked_again(tmp_path, caplog):
@@ -158,62 +134,6 @@ def test_a_store_may_say_more_about_the_run(tmp_path):
         judge = make_judge(server, extra_body={"stop": ("a",)})  # a list, once it was in a file
         with JsonlStore(tmp_path / "j.jsonl", {"records": "1234", **judge.settings}) as store:
             assert judge.judge_all(make_jobs(1), store, progress=False)["r0"].score == 80.0
-
-
-class Interrupting:
-    """Answers with full marks, and is interrupted in its third batch."""
-
-    batch_size, calls = 2, 0
-
-    async def answers(self, batch):
-        self.calls += 1
-        if self.calls == 3:
-            raise KeyboardInterrupt
-        return [Judgement(None, f"[[{100 - index}]]") for index in range(len(batch))]
-
-
-def test_any_object_with_answers_and_an_interruption(tmp_path):
-    """Chunks are of four times the batch size; those that were done are there, and only the others are asked."""
-    judge = LoongJudge(Interrupting())
-    with pytest.raises(KeyboardInterrupt):
-        run(judge, tmp_path / "j.jsonl", make_jobs(20))
-    with JsonlStore(tmp_path / "j.jsonl", judge.settings) as store:
-        assert store.ids() == [f"r{number}" for number in range(16)]
-        found = judge.judge_all(make_jobs(20), store, progress=False)
-    assert judge.judge.calls == 4
-    assert [one.score for one in found.values()] == [*range(100, 92, -1), *range(100, 92, -1), 100, 99, 98, 97]
-
-
-KILLED = """
-import sys
-sys.path[:0] = {path!r}
-from pathlib import Path
-from test_loong_judge import make_jobs, make_judge, run
-class Server: base_url = sys.argv[1]
-run(make_judge(Server, concurrency=1, deadline=60.0, timeout=60.0), Path(sys.argv[2]), make_jobs(12))
-"""
-
-
-def test_a_killed_run_goes_on(tmp_path):
-    """Nothing twice but the chunk under way, nothing lost."""
-    path = tmp_path / "j.jsonl"
-    hangs = {"fault": "hang", "fault_share": lambda body: number_of(body) == 9}
-    with FaultServer(answer=rate, **hangs) as server:
-        code = KILLED.format(path=[str(Path(__file__).parent), str(Path(__file__).parents[1])])
-        process = subprocess.Popen([sys.executable, "-c", code, server.base_url, str(path)])
-        try:
-            until = time.monotonic() + 60
-            while not any(number_of(body) == 9 for body in server.bodies):
-                assert process.poll() is None and time.monotonic() < until
-                time.sleep(0.02)
-        finally:
-            process.kill()
-            process.wait()
-    assert len(path.read_text().splitlines()) == 9  # the settings, and two chunks of four
-    with FaultServer(answer=rate) as server:
-        found = run(make_judge(server, concurrency=1, timeout=60.0), path, make_jobs(12))
-        assert sorted(map(number_of, server.bodies)) == [8, 9, 10, 11]
-    assert [one.score for one in found.values()] == [80.0 + number for number in range(12)]
 
 
 def test_a_local_judge(tmp_path):

@@ -156,6 +156,24 @@ def test_breakdowns_are_in_the_order_of_the_benchmark():
     assert pairs == sorted(pairs) and len(pairs) == 16
 
 
+def test_what_became_of_the_answers_is_counted_apart():
+    rows = [
+        *ROWS,
+        scored("9", unjudged=True),
+        scored("10", score=70.0, judge_cut=True, truncated=True),
+        scored("11", judge_cut=True),
+        scored("12", prediction="", score=100.0, structured=0.0, failed=True),
+    ]
+    cell = aggregate(rows)
+    assert (cell.total, cell.answered, cell.parsed) == (12, 9, 6)
+    assert (cell.unparsed, cell.unjudged, cell.judge_cut, cell.truncated) == (3, 1, 2, 1)
+    # The official average takes what the judge said of the empty text; the strict one says that nothing was answered.
+    assert cell.average == pytest.approx(450 / 6) and cell.strict_average == pytest.approx(350 / 12)
+    assert cell.strict_perfect_rate == pytest.approx(2 / 12) and cell.perfect_rate == pytest.approx(3 / 6)
+    unasked = aggregate([replace(row, score=None, unjudged=False) for row in rows])
+    assert (unasked.unparsed, unasked.unjudged, unasked.judge_cut, unasked.truncated) == (0, 0, 0, 1)
+
+
 @pytest.mark.parametrize(
     ("act", "message"),
     [
@@ -164,6 +182,7 @@ def test_breakdowns_are_in_the_order_of_the_benchmark():
         (lambda: scored("x", score=math.nan), "score of 'x' must be a finite number or None, got nan"),
         (lambda: scored("x", structured=math.inf), "structured of 'x' must be a finite"),
         (lambda: scored("x", score=5.0, prediction=None), "'x' has the score 5.0 without a prediction"),
+        (lambda: scored("x", score=5.0, unjudged=True), "'x' has the score 5.0 without a judgement"),
     ],
 )
 def test_what_is_refused(act, message):
@@ -222,6 +241,18 @@ def test_runs_without_a_judge_are_compared_by_the_structured_score():
     found = compare(ROWS, unjudged).overall
     assert found.strict_average is found.strict_perfect_rate is None and found.structured.total == 6
     assert compare(ROWS, unjudged, judged=True).overall.strict_average.b == 0
+
+
+def test_runs_that_are_not_judged_to_the_end_are_not_compared():
+    waiting = [*ROWS[:5], replace(ROWS[5], score=None, unjudged=True), *ROWS[6:]]
+    message = "1 of 8 in the first run and 0 in the second.*`qwenlong-trl loong judge FOLDER ...` again"
+    for judged in (None, True, False):  # also against a run without a judge
+        with pytest.raises(ValueError, match=message):
+            compare(waiting, ROWS, judged=judged)
+    with pytest.raises(ValueError, match="0 of 8 in the first run and 1 in the second"):
+        compare(ROWS, waiting)
+    rest = [row for row in waiting if not row.unjudged]
+    assert compare(rest, ROWS, intersect=True).overall.strict_average.difference == 0
 
 
 def test_different_records_are_refused_with_counts_or_left_out():

@@ -147,7 +147,6 @@ def test_select(tmp_path):
     records = made_up(tmp_path)
     assert [r.id for r in select(records, domains=["paper"])] == ["paper-3", "paper-4"]
     assert all(r.language == "zh" and r.level == 1 for r in select(records, levels=[1], languages=["zh"]))
-    assert select(records, limit=3) == records[:3]
     assert select(records) == records
     for options, message in (
         ({"sets": [5]}, "no set 5"),
@@ -157,6 +156,78 @@ def test_select(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             select(records, **options)
+
+
+def test_a_sample_has_as_many_of_each_sub_task(released):
+    """Unlike the first records of the file, which are all about papers. A larger sample has all of a smaller one."""
+    before = set()
+    for limit in (1, 11, 12, 100, 700, 1600):
+        sample = select(released, limit=limit)
+        ids = [record.id for record in sample]
+        assert len(ids) == limit and before <= {*ids}
+        assert ids == [record.id for record in released if record.id in {*ids}]  # in the order of the file
+        counts = Counter(record.subtask for record in sample)
+        most = max(counts.values())
+        for name, all_of_it in TABLE_7.items():
+            assert counts[name] >= min(most - 1, sum(all_of_it))
+        before = {*ids}
+    assert {record.type for record in select(released, limit=5)} != {"paper"}
+
+
+def test_a_sample_depends_on_the_records_and_the_seed(released):
+    sample = select(released, sets=[1], limit=40)
+    assert {record.id for record in sample} == {record.id for record in select(released[::-1], sets=[1], limit=40)}
+    assert sample != select(released, sets=[1], limit=40, seed=1)
+    assert all(record.set == 1 for record in sample)
+    # One at a time, each is part of the next.
+    ids = [{record.id for record in select(released, sets=[1], limit=n)} for n in range(1, 30)]
+    assert all(a < b for a, b in zip(ids, ids[1:], strict=False))
+    assert select(sample, limit=40) == sample
+
+
+def nested(depth: int) -> list:
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("name", ["answer", "doc", "question"])
+@pytest.mark.parametrize("depth", [50, 900, 100_000])
+def test_what_is_nested_too_deeply_is_refused(tmp_path, name, depth):
+    """Also what the JSON parser reads and only later recursions would not."""
+    path = tmp_path / "loong.jsonl"
+    line = json.dumps(rows()[0] | {name: "HERE"}, ensure_ascii=False)
+    path.write_text(line.replace('"HERE"', "[" * depth + "1" + "]" * depth) + "\n", encoding="utf-8")
+    with pytest.raises(InvalidRecordError, match="nested") as caught:
+        read_loong(path)
+    assert caught.value.row == 1 and caught.value.field in (name, "<row>") and len(str(caught.value)) < 500
+
+
+def test_answers_may_be_nested_a_little():
+    record = LoongRecord.from_dict(rows()[0] | {"answer": nested(15)})
+    assert LoongRecord.from_dict(record.to_dict()) == record
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "a\ud800"},
+        {"question": "\udfff?"},
+        {"instruction": "\ud83d"},
+        {"doc": ["a", "b\ud800"]},
+        {"answer": {"a": ["b", "\ud800"]}},
+        {"answer": {"a\ud800": "b"}},
+        {"answer": "\ud800"},
+    ],
+)
+def test_half_a_surrogate_pair_is_refused_wherever_it_stands(tmp_path, change):
+    path = tmp_path / "loong.jsonl"
+    path.write_text(json.dumps(rows()[0] | change) + "\n", encoding="ascii")
+    with pytest.raises(InvalidRecordError, match="half a surrogate pair") as caught:
+        read_loong(path)
+    assert (caught.value.file, caught.value.row, caught.value.field) == (str(path), 1, next(iter(change)))
+    str(caught.value).encode()
 
 
 @given(st.text(), st.lists(st.text(min_size=1), min_size=1))

@@ -1,8 +1,10 @@
 """Tables of a Loong run: the lines of the official script, the full tables, and what every one of them names."""
 
+import hashlib
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,18 +15,18 @@ from scored_rows import ABOUT, MARKUP, NO_JUDGE, OFFICIAL, again, many, scored
 from qwenlong_trl.loong.comparison import compare, comparison_tables
 from qwenlong_trl.loong.metrics import Scored, breakdown
 from qwenlong_trl.loong.records import read_loong
+from qwenlong_trl.loong.report_table import ReportTable, escape_markdown, one_line
 from qwenlong_trl.loong.tables import (
-    ReportTable,
+    OFFICIAL_DATA,
     comparability,
-    escape_markdown,
     full_tables,
     not_comparable,
     official_lines,
     official_table,
-    one_line,
     provenance,
     report_json,
     summarize,
+    warnings,
 )
 
 
@@ -45,7 +47,7 @@ def printed(*tables: ReportTable) -> str:
 
 @pytest.mark.parametrize("mode", ["fixed", "official"])
 def test_the_official_lines_by_hand(mode):
-    lines = official_lines(summarize(ROWS, ABOUT, mode))
+    lines = official_lines(summarize(ROWS, OFFICIAL, mode))
     assert len(lines) == 25
     assert lines[0] == "Overall: Avg Score 60.17, Perfect Rate 0.33, scoring success rate 0.75"
     assert lines[1] == "Level 1 (Spotlight Locating): Avg Score 80.00, Perfect Rate 0.50, scoring success rate 0.50"
@@ -58,8 +60,9 @@ def test_the_official_lines_by_hand(mode):
 
 
 def test_the_official_table_has_the_same_figures_with_intervals():
-    summary = summarize(many(), ABOUT)
+    summary = summarize(many(), OFFICIAL)
     table, lines = official_table(summary), official_lines(summary)
+    assert table.title.endswith("judge gpt-4-turbo-2024-04-09")
     assert table.header == ("Cell", "n", "Avg Score", "Perfect Rate", "Scoring success rate")
     for row, line in zip(table.rows, lines, strict=True):
         label, _, average, perfect, rate = row
@@ -81,7 +84,7 @@ def test_the_cells_of_the_official_table_have_the_records_of_the_paper(shared_da
 def test_the_full_tables_put_the_headline_of_the_mode_first():
     tables = {table.name: table for table in full_tables(summarize(ROWS, ABOUT, "fixed"))}
     assert list(tables) == ["task", "subtask", "set", "type", "language", "type-level"]
-    parsed = ("Avg Score (parsed)", "Perfect Rate (parsed)")
+    parsed = ("Judge score (parsed)", "Judge perfect rate (parsed)")
     strict = ("Strict average", "Strict perfect rate")
     assert tables["set"].header == (
         "Set",
@@ -94,6 +97,7 @@ def test_the_full_tables_put_the_headline_of_the_mode_first():
         "Structured score",
     )
     official = full_tables(summarize(ROWS, OFFICIAL, "official"))[2]
+    parsed = ("Avg Score (parsed)", "Perfect Rate (parsed)")
     assert official.header[4:] == (*parsed, "Success rate (of all lines)", *strict, "Structured score")
 
     assert [row[0] for row in tables["set"].rows] == ["all", "Set 1 (10-50K)", "Set 2 (50-100K)"]
@@ -133,6 +137,19 @@ def test_every_table_names_mode_judge_prompt_policy_and_records(about, mode, nam
     assert provenance(summary, "official") in official_table(summary).note
 
 
+@pytest.mark.parametrize("mode", ["fixed", "official"])
+def test_avg_score_is_said_of_the_judge_of_the_published_tables_alone(mode):
+    other = OFFICIAL | {"judge": OFFICIAL["judge"] | {"model": "some-judge"}}
+    for about, names in ((OFFICIAL, ("Avg Score", "Perfect Rate")), (other, ("Judge score", "Judge perfect rate"))):
+        summary = summarize(many(), about, mode, samples=2)
+        tables = [*full_tables(summary), official_table(summary)]
+        text = "\n".join([*official_lines(summary), *(table.as_markdown() for table in tables), printed(*tables)])
+        assert ("Avg Score" in text) == ("Perfect Rate" in text) == (about is OFFICIAL)
+        assert official_table(summary).header[2:4] == names
+        assert official_table(summary).title.endswith(f"judge {about['judge']['model']}")
+        assert all(f"{name} " in line for name in names for line in official_lines(summary))
+
+
 def test_without_a_judge_nothing_is_called_avg_score():
     summary = summarize(many(judged=False), NO_JUDGE, samples=20)
     tables = [*full_tables(summary), official_table(summary)]
@@ -146,19 +163,84 @@ def test_without_a_judge_nothing_is_called_avg_score():
 def test_what_is_comparable_with_published_numbers():
     whole = [scored(str(i), score=50.0, structured=50.0, doc=str(i % 40)) for i in range(1600)]
     summary = summarize(whole, OFFICIAL, "official", samples=2)
-    assert not_comparable(summary) == [] and comparability(summary).startswith("Comparable")
-    assert "of the official table alone" in comparability(summarize(whole, OFFICIAL, "fixed", samples=2))
+    assert not_comparable(summary) == []
+    assert comparability(summary) == (
+        "Comparable with the published numbers of Loong: official mode, judged by gpt-4-turbo-2024-04-09. This run "
+        "cuts off answers at 512 tokens and the judge's words at 512 tokens; the released code sets no such limit."
+    )
+    at = OFFICIAL | {
+        "judge": OFFICIAL["judge"] | {"base_url": "http://localhost:1/v1"},
+        "sampling": {"temperature": 0},
+    }
+    said = comparability(replace(summary, about=at))
+    assert "judged by gpt-4-turbo-2024-04-09 at http://localhost:1/v1. This run cuts off the judge's words at" in said
+    assert "of the official table alone" in comparability(replace(summary, mode="fixed"))
     judge = OFFICIAL["judge"]
     for change, reason in (
         ({"judge": judge | {"model": "gpt-4o"}}, "the judge is gpt-4o, not gpt-4-turbo-2024-04-09"),
         ({"judge": judge | {"model": None, "judge": "Mine"}}, "the judge is Mine, not gpt-4-turbo-2024-04-09"),
         ({"judge": judge | {"prompt": "default"}}, "the judge's prompt is default, not official"),
         ({"judge": judge | {"parse": "robust"}}, "the judge's parse is robust, not official"),
-        ({"assembly": ABOUT["assembly"]}, "the prompts were made in fixed mode"),
+        ({"judge": judge | {"temperature": 0.7}}, "the judge's temperature is 0.7, not 0"),
+        (
+            {"judge": {k: v for k, v in judge.items() if k != "temperature"}},
+            "the judge's temperature is unknown, not 0",
+        ),
+        ({"assembly": OFFICIAL["assembly"] | {"mode": "fixed"}}, "the prompts were made in fixed mode"),
+        (
+            {"assembly": OFFICIAL["assembly"] | {"max_tokens": 32_000}},
+            "the limit of the prompts is 32,000 tokens, not 128,000",
+        ),
+        ({"sampling": {"temperature": 0.6}}, "the temperature of the answers is 0.6, not 0"),
+        ({"sampling": {}}, "the temperature of the answers is unknown, not 0"),
+        (
+            {"data": {"loong.jsonl": "sha256 0000"}},
+            "loong.jsonl has the digest sha256 0000, not sha256 cd640d3ca0e41d36",
+        ),
+        ({"data": {}}, "loong.jsonl has the digest unknown, not sha256 cd640d3ca0e41d36"),
     ):
-        assert not_comparable(summarize(whole, OFFICIAL | change, "official", samples=2)) == [reason]
-    assert not_comparable(summarize(ROWS, OFFICIAL, "official")) == ["there are 4 of 1,600 records"]
+        assert not_comparable(replace(summary, about=OFFICIAL | change)) == [reason]
+    assert not_comparable(summarize(ROWS, OFFICIAL, "official")) == [
+        "there are 4 of 1,600 records",
+        "1 records have no completion",
+    ]
+    # The released code has the judge score an empty text where no completion came.
+    for fate, reason in (
+        ({"failed": True, "prediction": "", "score": 1.0}, "1 records have no completion"),
+        ({"unjudged": True}, "1 answers have not been judged"),
+    ):
+        rows = [*whole[1:], scored("0", structured=0.0, doc="0", **fate)]
+        assert not_comparable(summarize(rows, OFFICIAL, "official", samples=2)) == [reason]
     assert "no judge was asked" in not_comparable(summarize(many(judged=False), NO_JUDGE, samples=2))
+
+
+def test_the_digest_of_the_records_is_that_of_the_release(shared_data):
+    found = hashlib.sha256((shared_data / "loong" / "loong.jsonl").read_bytes()).hexdigest()
+    assert f"sha256 {found[:16]}" == OFFICIAL_DATA
+
+
+def test_warnings_by_hand():
+    rows = [scored(str(i), score=50.0, structured=50.0, truncated=i < 2) for i in range(40)]
+    assert warnings(summarize(rows, ABOUT, samples=2)) == []  # 5 % are
+    waiting = [
+        *rows,
+        scored("w", unjudged=True),
+        scored("x", unjudged=True),
+        scored("y", prediction=None),
+        scored("z"),
+    ]
+    assert warnings(summarize(waiting, ABOUT, samples=2)) == [
+        "2 of 43 answers have not been judged: run `qwenlong-trl loong judge FOLDER ...` again; strict figures count "
+        "them as 0 until then."
+    ]
+    cut = [*rows, scored("c", truncated=True)]
+    assert warnings(summarize(cut, ABOUT, samples=2)) == [
+        "3 of 41 answers were cut off at 512 tokens, which is more than 5 %: raise --max_tokens, with another "
+        "--output."
+    ]
+    data = report_json(summarize(waiting, ABOUT, samples=2))
+    assert data["warnings"] == warnings(summarize(waiting, ABOUT, samples=2))
+    assert (data["overall"]["unjudged"], data["overall"]["unparsed"], data["overall"]["truncated"]) == (2, 1, 2)
 
 
 def test_json_holds_every_cell_and_no_nan():
@@ -183,7 +265,7 @@ def test_rows_have_to_be_there_and_judged_by_someone():
 
 def test_a_judge_that_was_never_parsed_is_a_judge():
     lines = official_lines(summarize(many(judged=False), ABOUT, samples=2))
-    assert lines[0] == "Overall: Avg Score –, Perfect Rate –, scoring success rate 0.00"
+    assert lines[0] == "Overall: Judge score –, Judge perfect rate –, scoring success rate 0.00"
 
 
 def test_no_text_is_markup_in_markdown_or_the_terminal():

@@ -19,12 +19,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from ..tables import policy_name
+from ..tables import policy_name, score_names
 
 
 FILE = "loong.yaml"
 # Figure of the report -> what it is called.
-_JUDGED = {"fixed": ("strict_average", "Strict average"), "official": ("average", "Avg Score (parsed)")}
+_JUDGED = {"fixed": ("strict_average", "Strict average"), "official": ("average", "{} (parsed)")}
 _STRUCTURED = ("structured", "Structured score (deterministic, no judge; not the score of the benchmark)")
 
 
@@ -104,6 +104,7 @@ def _result(report: Mapping[str, Any], score: str) -> tuple[float, str]:
         name, title = _JUDGED[mode] if score == "judge" else _STRUCTURED
         value, interval, total = overall[name], overall[f"{name}_interval"], overall["total"]
         judge, provenance = report["about"]["judge"], report["provenance"]
+        title, unjudged = title.format(score_names(report["about"])[0]), overall["unjudged"]
         reasons = report["not_comparable_with_published"]
     except (KeyError, TypeError) as error:
         raise ValueError(
@@ -114,6 +115,10 @@ def _result(report: Mapping[str, Any], score: str) -> tuple[float, str]:
         raise ValueError(
             "the run has no scores of a judge, which the benchmark's results are; have it judged (`qwenlong-trl loong "
             'judge`), or write the structured score under a task of its own (score="structured")'
+        )
+    if score == "judge" and unjudged:
+        raise ValueError(
+            f"{unjudged:,} answers of the run have not been judged; run `qwenlong-trl loong judge` again, then write it"
         )
     if value is None or not math.isfinite(value):
         raise ValueError(f"the run has no {title} to write: it is {value!r}")

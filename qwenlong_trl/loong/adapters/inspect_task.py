@@ -8,7 +8,9 @@ inspect score LOG --scorer qwenlong_trl/judge --model-role grader=openai/gpt-4o 
 ```
 
 The judge is the model in the role `grader`; without one its score stays open, as no model should judge itself unasked.
-What it says without a score is unscored: it leaves the averages, and inspect counts it.
+What it says without a score is unscored: it leaves the averages, and inspect counts it (`unscored_samples`). inspect
+hands a metric the scored samples alone, so that none of these averages counts the others as 0; the strict averages of
+[`~qwenlong_trl.loong.metrics`] do. Their mean is `mean * scored_samples / (scored_samples + unscored_samples)`.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ from inspect_ai.scorer import (
     mean,
     metric,
     scorer,
-    stderr,
 )
+from inspect_ai.scorer import stderr as clustered_stderr
 from inspect_ai.solver import TaskState, generate
 
 # Not relative: in a checkout `qwenlong_trl/loong` is a folder, too, and then inspect loads this file by its path.
@@ -110,11 +112,26 @@ def perfect_rate() -> Metric:
     return rate
 
 
+@metric
+def stderr() -> Metric:
+    """
+    Standard error over document sets, as questions over the same documents depend on each other; not a number for
+    fewer than two of them, which do not show how they differ.
+    """
+    of_clusters = clustered_stderr(cluster="document_set")
+
+    def error(scores: list[SampleScore]) -> float:
+        sets = {(one.sample_metadata or {}).get("document_set") for one in scores}
+        return float(of_clusters(scores)) if len(sets) > 1 else float("nan")
+
+    return error
+
+
 _MESSAGES = {"system": ChatMessageSystem, "user": ChatMessageUser}
 _METRICS = [
     mean(),
     perfect_rate(),
-    stderr(cluster="document_set"),  # questions over the same documents depend on each other
+    stderr(),
     grouped(mean(), "task", all=False),
     grouped(perfect_rate(), "task", all=False, name_template="{group_name} (perfect rate)"),
 ]

@@ -38,7 +38,7 @@ _CITATION = """\
 
 _INPUTS = """
 Args:
-    predictions (`list[str]`): what the model wrote.
+    predictions (`list[str | None]`): what the model wrote; `None` where it gave no answer, which scores 0.
     references (`list[str | dict]`): the records, as objects of `loong.jsonl` or as JSON.
     judgements (`list[str | None]`, *optional*): what a judge said of each prediction; `None` where it failed.
     mode (`str`, *optional*, defaults to `"fixed"`): how scores are read from that. `"official"` as the released code,
@@ -48,8 +48,9 @@ Args:
 Returns:
     `structured` and `exact` (share of the answers that are wholly right) over the `structured_total` records that have
     one; of a judge `average`, `perfect_rate` and `parse_rate`, and `strict_average` and `strict_perfect_rate` with 0
-    where nothing could be read; 95 % intervals by bootstrap over document sets, where there are several; and `by_task`
-    the same for each task. `None` where there is nothing to average.
+    where nothing could be read; 95 % intervals by bootstrap over document sets, where there are several (`None` where
+    all values are equal, too, from which no interval can be had); and `by_task` the same for each task. `None` where
+    there is nothing to average.
 """
 
 _OF_A_JUDGE = ("average", "perfect_rate", "parse_rate", "strict_average", "strict_perfect_rate")
@@ -77,11 +78,11 @@ class Loong(evaluate.Metric):
         for i, (prediction, reference) in enumerate(zip(predictions, references, strict=True)):
             record = _record(reference, i)
             said = None if judgements is None else judgements[i]
-            score = None if said is None else parse_score(said, parse)
-            found = structured_score(record, prediction)
-            structured = None if found is None else found.score
+            score = None if said is None or prediction is None else parse_score(said, parse)
+            found = structured_score(record, prediction or "")
+            structured = None if found is None or prediction is None else found.score
             if found is not None:
-                exact.setdefault(record.task, []).append(found.exact)
+                exact.setdefault(record.task, []).append(found.exact and prediction is not None)
             rows.append(Scored(record, prediction, score, structured))
         judged = judgements is not None
         options = {"mode": mode, "samples": samples, "judged": judged}
@@ -107,5 +108,7 @@ def _figures(cell, exact, judged):
     names = ("structured", *(_OF_A_JUDGE if judged else ()))
     figures = {"total": cell.total, "structured_total": cell.structured_total}
     for name in names:
-        figures |= {name: getattr(cell, name), f"{name}_interval": getattr(cell, f"{name}_interval")}
+        interval = getattr(cell, f"{name}_interval")
+        wide = interval is not None and interval[0] < interval[1]
+        figures |= {name: getattr(cell, name), f"{name}_interval": interval if wide else None}
     return figures | {"exact": sum(exact) / len(exact) if exact else None}

@@ -166,7 +166,9 @@ def test_prompts_that_a_server_refuses_are_dropped_and_the_others_go_on(tmp_path
                 yield kept[index], completions
             if len(kept) < len(ids):
                 left_out = [id for id in ids if id in REFUSED]
-                raise PromptsRefusedError(f"{len(left_out)} prompts got no completions", dict.fromkeys(left_out, "400"))
+                raise PromptsRefusedError(
+                    f"{len(left_out)} prompts got no completions", dict.fromkeys(left_out, "400")
+                )
 
     REFUSED = ("q3", "q30")
     monkeypatch.setattr("qwenlong_trl.solopo.pairs._BLOCK", 16)

@@ -118,7 +118,7 @@ def _result(report: Mapping[str, Any], score: str) -> tuple[float, str]:
         )
     if score == "judge" and unjudged:
         raise ValueError(
-            f"{unjudged:,} answers of the run have not been judged; run `qwenlong-trl loong judge` again, then write it"
+            f"{unjudged:,} answers of the run have not been judged; run `qwenlong-trl loong judge` again first"
         )
     if value is None or not math.isfinite(value):
         raise ValueError(f"the run has no {title} to write: it is {value!r}")

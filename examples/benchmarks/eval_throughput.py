@@ -1,13 +1,16 @@
-"""Records per second of an evaluation: transformers one prompt at a time, against our batches, and vLLM if it is here.
+"""Records per second of an evaluation: transformers one answer at a time, against our batches, and vLLM if it is here.
 
     python examples/benchmarks/eval_throughput.py                                   # random weights, 2 CPU cores
-    python examples/benchmarks/eval_throughput.py --model HuggingFaceTB/SmolLM2-135M-Instruct --tokens 256 1024 4096
+    python examples/benchmarks/eval_throughput.py --model HuggingFaceTB/SmolLM2-135M-Instruct --tokens 256 1024
+    python examples/benchmarks/eval_throughput.py --num_samples 8 --records 8       # as for pass@k
     python examples/benchmarks/eval_throughput.py --records 8 --runs 1              # a quick look
 
-The prompts are those of the synthetic suite (four tasks) at several lengths, answered greedily. One at a time is
-`generate` as most evaluation scripts call it, a prompt a call. All have the same model, type and prompts, and answers
-of the same length at most. Runs take turns, so that a machine that becomes slower touches all; medians are reported.
-The longer the prompts beside the answers, the less batches gain on a CPU, which is busy with reading a single prompt.
+The prompts are those of the synthetic suite (four tasks) at several lengths, answered greedily, or sampled where
+there are several answers. One at a time is `generate` as most evaluation scripts call it, an answer a call. All have
+the same model, type and prompts, and answers of the same length at most. Runs take turns, so that a machine that
+becomes slower touches all; medians are reported. On a CPU, which is busy with reading a single prompt, batches gain
+where answers are long beside prompts, or where several answers share a prompt, which is read once then. vLLM runs in
+the same process and may keep a core from the others; measure without it, too.
 """
 
 import argparse
@@ -70,13 +73,16 @@ def one_at_a_time(model: str, dtype: str):
 
     def run(prompts, ids, sampling) -> list[str]:
         texts = []
-        for prompt in prompts:
+        drawn = {"do_sample": False}
+        if sampling.temperature > 0:
+            drawn = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+        for prompt in [prompt for prompt in prompts for _ in range(sampling.num_samples)]:
             tokens = torch.tensor([encode_prompt(prompt, tokenizer)], device=network.device)
             with torch.inference_mode():
                 output = network.generate(
                     tokens,
                     attention_mask=torch.ones_like(tokens),
-                    do_sample=False,
+                    **drawn,
                     max_new_tokens=sampling.max_tokens,
                     pad_token_id=tokenizer.eos_token_id,
                 )
@@ -89,7 +95,7 @@ def one_at_a_time(model: str, dtype: str):
 def with_sampler(sampler):
     def run(prompts, ids, sampling) -> list[str]:
         found = dict(sampler.sample(prompts, ids, sampling))
-        return [found[i][0].text for i in range(len(prompts))]
+        return [completion.text for i in range(len(prompts)) for completion in found[i]]
 
     return run
 
@@ -100,6 +106,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--tokens", type=int, nargs="+", default=[256, 1024], help="lengths of the contexts")
     parser.add_argument("--records", type=int, default=32, help="records of each length")
+    parser.add_argument("--num_samples", type=int, default=1, help="answers to each record")
     parser.add_argument("--max_tokens", type=int, default=64, help="longest answer")
     parser.add_argument("--rows_per_batch", type=int, default=32)
     parser.add_argument("--runs", type=int, default=3)
@@ -113,7 +120,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = args.model or random_model(Path(folder))
         tokenizer = AutoTokenizer.from_pretrained(model)
-        sampling = Sampling(temperature=0.0, max_tokens=args.max_tokens)
+        temperature = 0.0 if args.num_samples == 1 else 0.7  # with top-p 0.95, as in the protocol of QwenLong-L1
+        sampling = Sampling(args.num_samples, temperature, 0.95, args.max_tokens)
         arms = {
             "one at a time": one_at_a_time(model, args.dtype),
             "batches": with_sampler(TransformersSampler(model, dtype=args.dtype, rows_per_batch=args.rows_per_batch)),
@@ -126,7 +134,10 @@ def main() -> None:
         else:
             print("vLLM is not installed here, so that it is left out")
         per_task = -(-args.records // len(SYNTHETIC_TASKS))
-        print(f"{args.records} records of each length, answers of up to {args.max_tokens} tokens, {args.dtype}")
+        print(
+            f"{args.records} records of each length, {args.num_samples} answers of up to {args.max_tokens} tokens, "
+            f"{args.dtype}"
+        )
         for tokens in args.tokens:
             examples = [e for task in SYNTHETIC_TASKS for e in synthesize(task, tokens, 0, per_task, tokenizer)]
             examples = examples[: args.records]
@@ -146,9 +157,10 @@ def main() -> None:
             for name, taken in seconds.items():
                 median = statistics.median(taken)
                 same = sum(a == b for a, b in zip(answers[name], answers["one at a time"], strict=True))
+                alike = f"; {same} of {len(ids)} answers as one at a time" if temperature == 0 else ""
                 print(
                     f"{tokens:>7,} tokens  {name:<14}{len(ids) / median:8.2f} records/s  x{base / median:5.2f}  "
-                    f"({min(taken):.1f} to {max(taken):.1f} s; {same} of {len(ids)} answers as one at a time)",
+                    f"({min(taken):.1f} to {max(taken):.1f} s{alike})",
                     flush=True,
                 )
 

@@ -6,7 +6,8 @@ qwenlong-trl eval report results/qwen3-4b --threshold 0.8
 qwenlong-trl eval compare results/qwen3-4b results/qwen3-4b-grpo
 ```
 
-A run that was interrupted goes on with the same command: what is in its folder is neither asked nor judged again.
+A run that was interrupted goes on with the same command: what is in its folder is neither asked nor judged again. The
+exit code is 1 where something is left for that, because the model's server or the judge failed.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from .generation import GenerationArguments, sampler_maker
 from .judges import JudgeArguments, make_judge, try_judge
 from .launch import parse_arguments
 from .records import RecordArguments, check_files, skipped_lines
+from .windows import around_official, context_window, fitting_lengths, longest_prompt
 
 
 @dataclass
@@ -36,11 +38,17 @@ class EvalArguments:
         metadata={"help": "Synthetic: tokens of a prompt, such as 4K 32K. By default 1K, 2K, 4K and so on to 128K."},
     )
     per_length: int = field(default=8, metadata={"help": "Synthetic: questions of each of the 4 tasks and length."})
-    suite_seed: int = field(default=0, metadata={"help": "Synthetic: seed of the questions."})
+    suite_seed: int = field(default=0, metadata={"help": "Seed of the synthetic questions, and of limit."})
     suite_folder: str | None = field(
         default=None, metadata={"help": "Folder with the files of the named sets, instead of the hub."}
     )
-    limit: int | None = field(default=None, metadata={"help": "Ask only the first so many questions of each suite."})
+    limit: int | None = field(
+        default=None,
+        metadata={
+            "help": "Ask only so many questions of each suite, drawn evenly over its tasks (and lengths) by "
+            "suite_seed; a larger number adds to them."
+        },
+    )
     mode: str = field(
         default="fixed",
         metadata={
@@ -56,11 +64,22 @@ class EvalArguments:
     max_input_tokens: int | None = field(
         default=None,
         metadata={
-            "help": "Longest prompt; longer ones lose their middle. By default 120000, or less where the tokenizer "
-            "says that the model takes less (with max_tokens for the answer)."
+            "help": "Longest prompt; longer ones lose their middle. By default 120000, or the longest synthetic "
+            "length if that is more; and less where the model takes less with max_tokens for the answer, as its "
+            "tokenizer and its configuration (max_position_embeddings), or max_model_len in vllm_options, say. "
+            "Synthetic lengths that do not fit are left out. Of a server give it, as nobody asks there."
         },
     )
     seed: int = field(default=0, metadata={"help": "Seed of the answers."})
+    require_delimiter: str = field(
+        default="auto",
+        metadata={
+            "help": "Whether a completion without </think> has no answer (mode fixed). 'auto': if the chat template "
+            "opens the reasoning, so that such a completion was cut off within it. 'false' for a server that takes "
+            "the reasoning out.",
+            "choices": ["auto", "true", "false"],
+        },
+    )
     judge_all: bool = field(
         default=False, metadata={"help": "Ask the judge also where the rule accepts, to have its score alone."}
     )
@@ -78,6 +97,8 @@ class EvalArguments:
             setattr(self, name, list(value) if isinstance(value, list) else [value])  # one of them in YAML
         self.lengths = [parse_tokens(length, "lengths") for length in self.lengths]
         self.length_edges = parse_edges(self.length_edges)
+        if isinstance(self.require_delimiter, bool):  # YAML reads `true` so
+            self.require_delimiter = str(self.require_delimiter).lower()
         check_threshold(self.threshold)
         for name in ("limit", "max_input_tokens"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
@@ -121,19 +142,35 @@ def _run(argv: list[str]) -> int:
     tokenizer = generation.load_tokenizer()
     chat = record_args.is_chat(tokenizer)
 
-    from ..evaluation import EvaluationProtocol, evaluate, print_report
+    from ..evaluation import EvaluationProtocol, evaluate, print_report, unfinished
+    from ..generation.sampling import opens_reasoning
 
+    window = context_window(generation, tokenizer)
+    lengths = fitting_lengths(args, names, window)
+    require_delimiter = args.require_delimiter == "true" or (
+        args.require_delimiter == "auto"
+        and args.mode == "fixed"
+        and chat
+        and opens_reasoning(tokenizer, generation.chat_template_kwargs)
+    )
     protocol = EvaluationProtocol(
         mode=args.mode,
-        max_input_tokens=_max_input_tokens(args, tokenizer),
+        max_input_tokens=longest_prompt(args, window, lengths if "synthetic" in names else []),
         template=record_args.prompt_template,
         chat=chat,
         chat_template_kwargs=generation.chat_template_kwargs,
+        require_delimiter=require_delimiter,
     )
-    records = _records(args, record_args, names, files, tokenizer)
+    records = _records(args, record_args, names, files, tokenizer, lengths, protocol)
+    needed = protocol.max_input_tokens + args.max_tokens + around_official(args.mode)
     data = evaluate(
         records,
-        sampler_maker(generation),
+        sampler_maker(
+            generation,
+            # Where reasoning has to be seen, a server that takes it out would make every answer look cut off.
+            reasoning="refuse" if require_delimiter else "drop",
+            max_model_len=needed if window is None else min(window, needed),
+        ),
         sampling,
         tokenizer,
         args.output,
@@ -147,7 +184,9 @@ def _run(argv: list[str]) -> int:
     )
     print_report(data)
     print(f"written: {Path(args.output) / 'report.md'} and the files beside it")
-    return 0
+    for sentence in (left := unfinished(data)):
+        print(f"{sentence}; the same command goes on with them")
+    return 1 if left else 0
 
 
 def _split(suites: list[str], records: list[str] | None) -> tuple[list[str], list[str]]:
@@ -164,47 +203,45 @@ def _split(suites: list[str], records: list[str] | None) -> tuple[list[str], lis
     return (names if names or files else ["synthetic"]), files
 
 
-def _records(args: EvalArguments, record_args: RecordArguments, names: list[str], files: list[str], tokenizer) -> list:
-    from ..evaluation import load_suite
-    from ..evaluation.suites import DEFAULT_LENGTHS
+def _records(
+    args: EvalArguments,
+    record_args: RecordArguments,
+    names: list[str],
+    files: list[str],
+    tokenizer,
+    lengths: list[int],
+    protocol,
+) -> list:
+    from ..evaluation import load_suite, spread_sample
 
     records = []
     for name in names:
-        found = load_suite(
-            name, args.lengths or DEFAULT_LENGTHS, args.per_length, args.suite_seed, tokenizer, args.suite_folder
-        )
-        records += found[: args.limit]
+        options = {"folder": args.suite_folder, "protocol": protocol}
+        found = load_suite(name, lengths, args.per_length, args.suite_seed, tokenizer, **options)
+        by = None
+        if name == "synthetic":  # by ascending length, equally many of each
+            by = [i * len(lengths) // len(found) for i in range(len(found))]
+        records += spread_sample(found, args.limit, args.suite_seed, by)
     skipped: list[str] = []
     if files:
-        records += record_args.read(files, skipped)[: args.limit]
+        records += spread_sample(record_args.read(files, skipped), args.limit, args.suite_seed)
     print("\n".join(skipped_lines(skipped)), end="\n" if skipped else "")
     return records
-
-
-def _max_input_tokens(args: EvalArguments, tokenizer) -> int:
-    from ..evaluation.protocol import L1_MAX_INPUT_TOKENS
-
-    if args.max_input_tokens is not None:
-        return args.max_input_tokens
-    window = tokenizer.model_max_length  # a number beyond all windows where the tokenizer does not know
-    if args.mode == "official" or window - args.max_tokens >= L1_MAX_INPUT_TOKENS:
-        return L1_MAX_INPUT_TOKENS
-    if window <= args.max_tokens:
-        raise ValueError(
-            f"the model takes {window:,} tokens, max_tokens is {args.max_tokens:,}, and no prompt fits beside it; "
-            "give a smaller --max_tokens, or --max_input_tokens if the model takes more"
-        )
-    print(f"prompts have at most {window - args.max_tokens:,} tokens, as the model takes {window:,} with the answer")
-    return window - args.max_tokens
 
 
 def _report(argv: list[str]) -> int:
     parser = _parser("report", "Makes the report of a run again, without asking anything.")
     parser.add_argument("folder", help="Output folder of `qwenlong-trl eval`.")
-    parser.add_argument("--threshold", type=float, default=0.856, help="Of the effective length (0.856).")
-    parser.add_argument("--length_edges", nargs="+", default=[], help="Upper edges of the buckets, such as 4K 16K.")
+    parser.add_argument("--threshold", type=float, help="Of the effective length; by default the run's.")
+    parser.add_argument(
+        "--length_edges",
+        nargs="+",
+        default=[],
+        help="Upper edges of the buckets, such as 4K 16K; by default the run's.",
+    )
     args = parser.parse_args(argv)
-    check_threshold(args.threshold)
+    if args.threshold is not None:
+        check_threshold(args.threshold)
     from ..evaluation import print_report, write_report
 
     print_report(write_report(args.folder, args.threshold, parse_edges(args.length_edges) or None))

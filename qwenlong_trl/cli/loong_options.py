@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .generation import GenerationArguments
 from .judges import JudgeArguments, make_judge, try_judge
+from .windows import context_window
 
 
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ def make_plan(args: AssemblyArguments, model: GenerationArguments) -> PromptPlan
     if args.mode == "official":
         assembly = Assembly("official", args.context_tokens or OFFICIAL_MAX_TOKENS)
         return PromptPlan({"skip": assembly}, chat, require_delimiter)
-    context = args.context_tokens or _context_window(model)
+    context = args.context_tokens or _context_window(model, tokenizer)
     around = 0
     if chat and tokenizer.chat_template is not None:
         message = [{"role": "user", "content": ""}]
@@ -271,17 +272,10 @@ def _tokenizer(model: GenerationArguments):
         raise
 
 
-def _context_window(model: GenerationArguments) -> int:
-    if "max_model_len" in (model.vllm_options or {}):
-        return model.vllm_options["max_model_len"]
-    if model.backend == "openai":
+def _context_window(model: GenerationArguments, tokenizer) -> int:
+    window = context_window(model, tokenizer)
+    if window is None and model.backend == "openai":
         raise ValueError("give --context_tokens, the tokens that the server takes for prompt and answer")
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(
-        model.model_name_or_path, revision=model.model_revision, trust_remote_code=model.trust_remote_code
-    )
-    window = getattr(config.get_text_config(), "max_position_embeddings", None)
     if window is None:
         raise ValueError(f"{model.model_name_or_path} does not say how much it can take; give --context_tokens")
     return window

@@ -20,6 +20,7 @@ from .._lazy import lazy_names
 _MODULE_OF = {
     "Answer": "scores",
     "Estimate": "metrics",
+    "EffectiveLength": "metrics",
     "EvaluationProtocol": "protocol",
     "L1_SAMPLING": "protocol",
     "PUBLIC_NAMES": "suites",
@@ -42,14 +43,18 @@ _MODULE_OF = {
     "print_report": "tables",
     "protocol_prompt": "protocol",
     "report_data": "report",
+    "resampled_effective_length": "metrics",
     "score_completions": "scores",
+    "spread_sample": "suites",
     "truncate_middle": "protocol",
+    "unfinished": "tables",
     "write_report": "run",
 }
 
 __all__ = sorted(_MODULE_OF)
 
 if TYPE_CHECKING:
+    from .metrics import EffectiveLength as EffectiveLength
     from .metrics import Estimate as Estimate
     from .metrics import average_of_means as average_of_means
     from .metrics import effective_length as effective_length
@@ -59,6 +64,7 @@ if TYPE_CHECKING:
     from .metrics import paired_difference as paired_difference
     from .metrics import pass_at_k as pass_at_k
     from .metrics import pass_at_k_curve as pass_at_k_curve
+    from .metrics import resampled_effective_length as resampled_effective_length
     from .protocol import L1_SAMPLING as L1_SAMPLING
     from .protocol import EvaluationProtocol as EvaluationProtocol
     from .protocol import ProtocolPrompt as ProtocolPrompt
@@ -74,8 +80,10 @@ if TYPE_CHECKING:
     from .scores import score_completions as score_completions
     from .suites import PUBLIC_NAMES as PUBLIC_NAMES
     from .suites import load_suite as load_suite
+    from .suites import spread_sample as spread_sample
     from .tables import markdown_comparison as markdown_comparison
     from .tables import markdown_report as markdown_report
     from .tables import print_report as print_report
+    from .tables import unfinished as unfinished
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)

@@ -59,13 +59,7 @@ def plots(data: Mapping[str, Any]) -> dict[str, Callable[[int], Figure | None]]:
 
 def reached(data: Mapping[str, Any]) -> int:
     """How many of the buckets, from the shortest on, lie within the effective length."""
-    count = 0
-    for i, row in enumerate(data["by_length"], start=1):
-        if row["mean"] is not None:
-            if row["mean"] < data["effective_length"]["threshold"]:
-                break
-            count = i
-    return count
+    return data["effective_length"]["buckets"]
 
 
 def plot_lengths(data: Mapping[str, Any], width: int = WIDTHS["wide"]) -> Figure | None:
@@ -127,7 +121,8 @@ def plot_pass_at_k(data: Mapping[str, Any], width: int = WIDTHS["wide"]) -> Figu
         return None
     figure, axes = _axes(width, 300, "Pass@k, %", 8)
     ks = [point["k"] for point in curve]
-    low, high = ([100 * point["interval"][side] for point in curve] for side in (0, 1))
+    spans = [point["interval"] or [math.nan] * 2 for point in curve]
+    low, high = ([100 * span[side] for span in spans] for side in (0, 1))
     axes.fill_between(ks, low, high, color=LIGHT["score"], alpha=0.18, linewidth=0)
     mean = [100 * point["mean"] for point in curve]
     style = {"linewidth": 2.2, "marker": "o", "markersize": 5 if len(ks) <= 16 else 0, "clip_on": False}

@@ -7,17 +7,19 @@
 >>> mean_with_interval([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0]])  # two questions, four samples of each
 ```
 
-Intervals are percentile bootstraps at 95 % in two levels: questions are drawn with replacement, and of each drawn
-question its samples. (The scatter of the samples is also in the questions' means, so with several samples an interval
-is a little too wide.) With few questions any bootstrap is too narrow. Where all scores are 0, or all are 1, it would
-have no width, and the Wilson interval of as many trials as there are questions takes its place.
+Intervals are percentile bootstraps at 95 % over questions: they are drawn with replacement, each with all of its
+samples, whose scatter is in the questions' means already (A. C. Davison and D. V. Hinkley, Bootstrap Methods and their
+Application (1997), section 3.8, strategy 1). With few questions any bootstrap is too narrow. Where all scores are 0,
+or all are 1, it would have no width, and the Wilson interval of as many trials as there are questions takes its place;
+where all questions have the same mean otherwise, or the same difference of two runs, there is no interval.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +30,8 @@ from ..intervals import bootstrap_interval, wilson_interval
 
 # Of the effective length, from RULER (arXiv 2404.06654, section 4): what Llama-2-7B reaches at 4K.
 DEFAULT_THRESHOLD = 0.856
+# Tokens above the first number, up to the second one; without a second one, all above.
+Bucket = tuple[int, int | None]
 # Numbers drawn at the same time, for memory.
 _DRAWS_AT_ONCE = 4_000_000
 
@@ -68,18 +72,24 @@ def pass_at_k_curve(scores: Sequence[Sequence[float]], seed: int = 0) -> list[di
 
     Args:
         scores (`Sequence[Sequence[float]]`):
-            Scores of the samples, by question. A question with fewer than k samples is not part of the mean at k.
+            Scores of the samples, by question. A question with fewer samples than others have is left out at every k,
+            so that the points of the curve are of the same questions.
         seed (`int`, *optional*, defaults to `0`):
             Of the bootstrap over questions.
 
     Returns:
-        `list[dict]`: `k`, `mean`, `interval`, `questions`.
+        `list[dict]`: `k`, `mean`, `interval` (`None` where all questions have the same value, neither 0 nor 1) and
+        `questions`.
     """
-    counts = [(len(samples), sum(score >= 1.0 for score in samples)) for samples in scores]
+    most = max(map(len, scores), default=0)
+    right = [sum(score >= 1.0 for score in samples) for samples in scores if len(samples) == most]
     curve = []
-    for k in range(1, max((n for n, _ in counts), default=0) + 1):
-        values = [pass_at_k(n, c, k) for n, c in counts if n >= k]
-        interval = list(_wilson(values, len(values)) or bootstrap_interval(values, seed=seed))
+    for k in range(1, most + 1):
+        values = [pass_at_k(most, c, k) for c in right]
+        interval = _wilson(values, len(values)) or (
+            bootstrap_interval(values, seed=seed) if len(set(values)) > 1 else None
+        )
+        interval = None if interval is None else list(interval)
         curve.append({"k": k, "mean": float(np.mean(values)), "interval": interval, "questions": len(values)})
     return curve
 
@@ -98,9 +108,9 @@ def mean_with_interval(scores: Sequence[Sequence[float]], resamples: int = 2_000
     scores = [samples for samples in scores if len(samples)]
     if not scores:
         return Estimate(None, None, 0, 0)
-    interval = _wilson([score for samples in scores for score in samples], len(scores)) or _middle(
-        _drawn_means(scores, resamples, seed)
-    )
+    interval = _wilson([score for samples in scores for score in samples], len(scores))
+    if interval is None and not _all_equal([np.mean(samples) for samples in scores]):
+        interval = _middle(_drawn_means(scores, resamples, seed))
     return Estimate(_flat_mean(scores), interval, len(scores), sum(map(len, scores)))
 
 
@@ -120,7 +130,8 @@ def average_of_means(groups: Sequence[Sequence[Sequence[float]]], resamples: int
         return Estimate(None, None, 0, 0)
     everything = [samples for scores in groups for samples in scores]
     means = np.mean([_drawn_means(scores, resamples, seed + i) for i, scores in enumerate(groups)], axis=0)
-    interval = _wilson([score for samples in everything for score in samples], len(everything)) or _middle(means)
+    interval = _wilson([score for samples in everything for score in samples], len(everything))
+    interval = interval or (None if _all_equal(means) else _middle(means))
     mean = float(np.mean([_flat_mean(scores) for scores in groups]))
     return Estimate(mean, interval, len(everything), sum(map(len, everything)))
 
@@ -130,6 +141,9 @@ def paired_difference(
 ) -> Estimate:
     """Our mean less theirs over the same questions in the same order; a drawn question is drawn in both runs.
 
+    A question without samples in either run does not count. Where the difference is the same for all questions, which
+    is all that one question or two can show, there is no interval.
+
     Raises:
         `ValueError`: the numbers of questions differ.
     """
@@ -138,12 +152,11 @@ def paired_difference(
     pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if len(a) and len(b)]
     if not pairs:
         return Estimate(None, None, 0, 0)
-    a, b = (_matrix([pair[side] for pair in pairs]) for side in (0, 1))
-    shape = (len(pairs), max(a[0].shape[1], b[0].shape[1]))
-    draws = _drawn_questions(shape, resamples, seed)
-    differences = np.concatenate([_drawn_mean(*a, drawn, rng) - _drawn_mean(*b, drawn, rng) for drawn, rng in draws])
-    mean = float(a[0].sum() / a[1].sum() - b[0].sum() / b[1].sum())
-    return Estimate(mean, _middle(differences), len(pairs), int(a[1].sum() + b[1].sum()))
+    a, b = ([pair[side] for pair in pairs] for side in (0, 1))
+    same = _all_equal([np.mean(mine) - np.mean(other) for mine, other in pairs])
+    draws = _drawn_means(a, resamples, seed) - _drawn_means(b, resamples, seed)  # the same draws of questions
+    interval = None if same else _middle(draws)
+    return Estimate(_flat_mean(a) - _flat_mean(b), interval, len(pairs), sum(map(len, [*a, *b])))
 
 
 def length_bucket(tokens: int, edges: Sequence[int] | None = None) -> tuple[int, int | None]:
@@ -181,8 +194,73 @@ def evidence_fifths(example: LongContextExample, parts: int = 5) -> tuple[int, .
     return tuple(sorted(fifths))
 
 
+@dataclass(frozen=True)
+class EffectiveLength:
+    """An effective length, and how sure it is.
+
+    Args:
+        tokens (`int`, *optional*):
+            See [`effective_length`].
+        buckets (`int`):
+            How many buckets lie within it, from the shortest on.
+        share (`float`, *optional*):
+            Share of the draws of questions in which the length is reached; `None` if `tokens` is.
+        interval (`tuple[int | None, int | None]`, *optional*):
+            The middle 95 % of the lengths that are reached in these draws, `None` for none.
+    """
+
+    tokens: int | None
+    buckets: int = 0
+    share: float | None = None
+    interval: tuple[int | None, int | None] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        interval = None if self.interval is None else list(self.interval)
+        return {"tokens": self.tokens, "buckets": self.buckets, "share": self.share, "interval": interval}
+
+
+def resampled_effective_length(
+    buckets: Mapping[Bucket, Sequence[Sequence[float]]],
+    threshold: float = DEFAULT_THRESHOLD,
+    truncated: Collection[Bucket] = (),
+    resamples: int = 2_000,
+    seed: int = 0,
+) -> EffectiveLength:
+    """The effective length, and what comes of it when questions are drawn anew within each bucket.
+
+    A bucket whose answers are all right is all right in every draw, so with few questions to a bucket the length is
+    less sure than this says.
+
+    Args:
+        buckets (`Mapping`):
+            Scores of the samples by question, of each bucket.
+        threshold, truncated:
+            See [`effective_length`].
+        resamples, seed:
+            As in [`mean_with_interval`].
+    """
+    scores = {bucket: [s for s in questions if len(s)] for bucket, questions in buckets.items()}
+    means = {bucket: _flat_mean(questions) if questions else None for bucket, questions in scores.items()}
+    tokens, within = _reached(means, threshold, truncated)
+    names = [bucket for bucket, questions in scores.items() if questions and bucket not in truncated]
+    if not any(scores.values()):
+        return EffectiveLength(None)
+    drawn = {bucket: _drawn_means(scores[bucket], resamples, seed + i) for i, bucket in enumerate(names)}
+    reached = sorted(
+        effective_length({**means, **{bucket: drawn[bucket][i] for bucket in names}}, threshold, truncated) or 0
+        for i in range(resamples)
+    )
+    low, high = (reached[round(edge * (resamples - 1))] or None for edge in (0.025, 0.975))
+    if tokens is None:
+        return EffectiveLength(None, interval=(low, high))
+    return EffectiveLength(tokens, within, sum(length >= tokens for length in reached) / resamples, (low, high))
+
+
 def effective_length(
-    buckets: Mapping[tuple[int, int | None], float | None], threshold: float = DEFAULT_THRESHOLD
+    buckets: Mapping[Bucket, float | None],
+    threshold: float = DEFAULT_THRESHOLD,
+    truncated: Collection[Bucket] = (),
 ) -> int | None:
     """The upper edge of the longest bucket up to which the mean of every bucket is at or above the threshold.
 
@@ -192,18 +270,26 @@ def effective_length(
             edge counts with its lower edge.
         threshold (`float`, *optional*, defaults to `0.856`):
             As in RULER (arXiv 2404.06654).
+        truncated (`Collection`, *optional*):
+            Buckets in which a prompt was cut: the model did not read as much, so the length ends before the first.
 
     Returns:
         `int` or `None`: `None` if the shortest bucket is below the threshold.
     """
-    longest = None
-    for (low, high), mean in sorted(buckets.items(), key=lambda item: item[0][0]):
-        if mean is None:
-            continue
-        if mean < threshold:
+    return _reached(buckets, threshold, truncated)[0]
+
+
+def _reached(
+    buckets: Mapping[Bucket, float | None], threshold: float, truncated: Collection[Bucket]
+) -> tuple[int | None, int]:
+    """The effective length, and how many buckets lie within it."""
+    longest, count = None, 0
+    for i, (bucket, mean) in enumerate(sorted(buckets.items(), key=lambda item: item[0][0]), start=1):
+        if bucket in truncated or (mean is not None and mean < threshold):
             break
-        longest = high or low
-    return longest
+        if mean is not None:
+            longest, count = bucket[1] or bucket[0], i
+    return longest, count
 
 
 def _flat_mean(scores: Sequence[Sequence[float]]) -> float:
@@ -211,39 +297,19 @@ def _flat_mean(scores: Sequence[Sequence[float]]) -> float:
 
 
 def _drawn_means(scores: Sequence[Sequence[float]], resamples: int, seed: int) -> np.ndarray:
-    values, counts = _matrix(scores)
-    draws = _drawn_questions(values.shape, resamples, seed)
-    return np.concatenate([_drawn_mean(values, counts, drawn, rng) for drawn, rng in draws])
-
-
-def _matrix(scores: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray]:
-    """Scores `(questions, samples)`, zero where a question has fewer samples, and the numbers of samples."""
-    counts = np.array([len(samples) for samples in scores])
-    values = np.zeros((len(scores), counts.max()))
-    for row, samples in enumerate(scores):
-        values[row, : len(samples)] = samples
-    return values, counts
-
-
-def _drawn_questions(
-    shape: tuple[int, int], resamples: int, seed: int
-) -> Iterator[tuple[np.ndarray, np.random.Generator]]:
-    """Indices of questions `(resamples, questions)` in parts that fit in memory, and the generator for the samples."""
-    rng = np.random.default_rng(seed)
-    step = max(1, _DRAWS_AT_ONCE // (shape[0] * shape[1]))
+    """The mean of all samples of the questions of each draw: equal seeds draw the same of equally many questions."""
+    sums, counts = (np.array([*map(of, scores)], dtype=np.float64) for of in (sum, len))
+    rng, step = np.random.default_rng(seed), max(1, _DRAWS_AT_ONCE // len(scores))
+    means = []
     for start in range(0, resamples, step):
-        yield rng.integers(shape[0], size=(min(step, resamples - start), shape[0])), rng
+        drawn = rng.integers(len(scores), size=(min(step, resamples - start), len(scores)))
+        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+    return np.concatenate(means)
 
 
-def _drawn_mean(values: np.ndarray, counts: np.ndarray, drawn: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The mean of each draw of questions, with as many samples of a question as it has, drawn from them."""
-    sizes = counts[drawn]  # (resamples, questions)
-    if values.shape[1] == 1:
-        return values[drawn, 0].mean(axis=1)
-    samples = (rng.random((*drawn.shape, values.shape[1])) * sizes[..., None]).astype(np.intp)
-    found = values[drawn[..., None], samples]
-    found[np.arange(values.shape[1]) >= sizes[..., None]] = 0.0
-    return found.sum(axis=(1, 2)) / sizes.sum(axis=1)
+def _all_equal(values: Sequence[float]) -> bool:
+    """But for rounding, of which draws of equal values would make an interval."""
+    return float(np.ptp(values)) < 1e-9
 
 
 def _wilson(values: Sequence[float], questions: int) -> tuple[float, float] | None:

@@ -12,8 +12,10 @@ sign, powers of ten and rounding up to 2 decimals (3 in training); the judge is 
 nothing could be read, and "YES" anywhere in its words is a yes.
 
 What is not: a gold number that the released code cannot parse ends that code with an error, and here the rule scores
-0; a judge that fails drops the answer there or scores 0, depending on how it fails, and scores 0 here; the judge reads
-the texts made harmless and cut to the length that [`~qwenlong_trl.rewards.judge_prompt.judge_messages`] allows.
+0; a judge that fails drops the answer there or scores 0, depending on how it fails, and scores 0 here.
+
+The judge reads the texts as they are, whole: an answer that tells the judge what to say may have its way, as it may in
+the released code. Mode `"fixed"` makes them harmless first.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from __future__ import annotations
 import math
 
 from ..rewards import l1_compat
-from ..rewards.judge_prompt import Comparison
+from ..rewards.judge import encodable
+from ..rewards.judge_prompt import PROMPTS, Comparison
 
 
 TASKS = ("docqa", "docmath")
@@ -46,12 +49,12 @@ def official_rule(response: str, gold: str, task: str) -> tuple[float, str | Non
     if not prediction:
         return 0.0, None
     if task == "docqa":
-        left, right = l1_compat._squad_normalized(prediction), l1_compat._squad_normalized(gold)
+        left, right = l1_compat.squad_normalized(prediction), l1_compat.squad_normalized(gold)
         return float(left in right or right in left), prediction
     expected = _first_number(f"Therefore, the answer is {gold}.")
     if not expected:
         return 0.0, prediction
-    return float(_same_number(l1_compat._evaluated(prediction), l1_compat._evaluated(expected))), prediction
+    return float(_same_number(l1_compat.evaluated(prediction), l1_compat.evaluated(expected))), prediction
 
 
 def official_comparison(response: str, question: str, gold: str, task: str) -> Comparison:
@@ -61,6 +64,15 @@ def official_comparison(response: str, question: str, gold: str, task: str) -> C
     if task == "docmath" and not prediction:
         prediction = _answer_text(response).replace("Therefore, the answer is", "").strip().rstrip(".").strip()
     return Comparison(question, str(prediction), gold)  # "None" where nothing was read, as there
+
+
+def official_messages(comparison: Comparison) -> list[dict[str, str]]:
+    """The chat messages of the released judge, with the texts as they are."""
+    system, user = PROMPTS["l1"]
+    texts = (comparison.question, comparison.prediction, comparison.gold)
+    names = ("question", "prediction", "gold")
+    filled = user.format(**{name: encodable(text) for name, text in zip(names, texts, strict=True)})
+    return [{"role": "system", "content": system}, {"role": "user", "content": filled}]
 
 
 def official_verdict(text: str) -> bool:
@@ -76,7 +88,7 @@ def check_official_task(task: str) -> None:
 
 def _prediction(response: str, task: str) -> str | None:
     text = _answer_text(response)
-    return l1_compat._text_after_marker(text) if task == "docqa" else _first_number(text)
+    return l1_compat.text_after_marker(text) if task == "docqa" else _first_number(text)
 
 
 def _answer_text(response: str) -> str:
@@ -87,7 +99,7 @@ def _answer_text(response: str) -> str:
 
 def _first_number(text: str) -> str | None:
     # As in training, but parentheses are taken out, too.
-    return l1_compat._first_number(text.replace("(", "").replace(")", ""))
+    return l1_compat.first_number(text.replace("(", "").replace(")", ""))
 
 
 def _same_number(prediction: int | float, gold: int | float) -> bool:
@@ -99,10 +111,10 @@ def _same_number(prediction: int | float, gold: int | float) -> bool:
                 return True
         # A guard that holds without its match lets the next one try.
         for guard, factor in ((50, 100), (500, 1000), (50_000, 100_000)):
-            if smaller <= larger / guard and l1_compat._within_tolerance(smaller * factor, larger):
+            if smaller <= larger / guard and l1_compat.within_tolerance(smaller * factor, larger):
                 return True
         if math.ceil(larger * 100) / 100 == math.ceil(smaller * 100) / 100:
             return True
-        return l1_compat._within_tolerance(prediction, gold)
+        return l1_compat.within_tolerance(prediction, gold)
     except (OverflowError, ValueError):  # numbers beyond a float, on which the released code raises
         return False

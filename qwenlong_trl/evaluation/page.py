@@ -157,7 +157,7 @@ def remarks(data: Mapping[str, Any]) -> dict[str, str]:
     if tasks > len(MARKS) and heat(data):
         found["tasks"] = f"Lines of {tasks} tasks could not be told apart; the table has them all."
     if not data["by_depth"]:
-        found["depth"] = "No record says where its evidence stands."
+        found["depth"] = "No record whose prompt is whole says where its evidence stands."
     elif sum(row["mean"] is not None for row in data["by_depth"]) < 2:
         found["depth"] = "At most one part of the context has a score, so no line can be drawn."
     if data["counts"]["judged"] and data["judge"] is None:
@@ -197,8 +197,6 @@ def examples(run: Run) -> Iterator[dict[str, Any]]:
 def _notes(data: Mapping[str, Any]) -> tuple[list[str], str]:
     """Those of report.md on how it was scored, and on the effective length; the others are in the counts."""
     first, second, effective, *_ = report_notes(data)
-    if data["score"]["mean"] is None:
-        effective = "Effective length: none, as there is no score."
     lost = {"fixed": "count as 0.", "official": "are left out of every mean, as in the released evaluation code."}
     return [shown(first, 500), f"Missing and empty answers {lost[data['mode']]}", shown(second, 500)], effective
 

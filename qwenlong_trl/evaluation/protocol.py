@@ -55,6 +55,10 @@ class EvaluationProtocol:
             Whether a prompt is a message of the user, else plain text.
         chat_template_kwargs (`dict[str, Any]`, *optional*):
             Given to the chat template, as the samplers do it.
+        require_delimiter (`bool`, *optional*, defaults to `False`):
+            Mode `"fixed"`: whether a completion without `</think>` has no answer, as for models whose chat template
+            opens the reasoning (see [`~qwenlong_trl.generation.sampling.opens_reasoning`]): such a completion was cut
+            off in its reasoning.
 
     Raises:
         `ValueError`: for an unknown mode, or no room for a prompt.
@@ -65,6 +69,7 @@ class EvaluationProtocol:
     template: str | None = None
     chat: bool = True
     chat_template_kwargs: dict[str, Any] | None = None
+    require_delimiter: bool = False
 
     def __post_init__(self):
         check_mode(self.mode)
@@ -74,7 +79,9 @@ class EvaluationProtocol:
     def describe(self) -> dict[str, Any]:
         """What the prompts depend on, as JSON has it."""
         templates = [L1_TEMPLATE, L1_MULTIPLE_CHOICE_TEMPLATE] if self.template is None else [self.template]
-        return asdict(self) | {"template_hash": text_hash(*templates)}
+        described = asdict(self) | {"template_hash": text_hash(*templates)}
+        del described["require_delimiter"]  # of the scores alone
+        return described
 
 
 @dataclass(frozen=True)
@@ -88,11 +95,14 @@ class ProtocolPrompt:
             Length of the whole prompt before anything was cut, as its mode counts.
         truncated (`bool`):
             Whether the middle is missing.
+        kept_tokens (`int`):
+            Length of the whole prompt as it is now.
     """
 
     prompt: Prompt
     tokens: int
     truncated: bool
+    kept_tokens: int
 
 
 def protocol_prompt(
@@ -113,11 +123,12 @@ def protocol_prompt(
     """
     if protocol.mode == "official":
         text = render_prompt(example, protocol.template)
-        tokens = len(_ids(text, tokenizer))
+        tokens = kept = len(_ids(text, tokenizer))
         truncated = tokens > protocol.max_input_tokens
         if truncated:
             text = truncate_middle(text, tokenizer, protocol.max_input_tokens, "official")
-        return ProtocolPrompt(_as_prompt(text, protocol), tokens, truncated)
+            kept = len(_ids(text, tokenizer))
+        return ProtocolPrompt(_as_prompt(text, protocol), tokens, truncated, kept)
 
     def count(context: str | None) -> int:
         return len(encode_prompt(built(context), tokenizer, protocol.chat_template_kwargs))
@@ -128,7 +139,7 @@ def protocol_prompt(
 
     tokens = count(None)
     if tokens <= protocol.max_input_tokens:
-        return ProtocolPrompt(built(None), tokens, False)
+        return ProtocolPrompt(built(None), tokens, False, tokens)
     try:
         context = _without_middle(
             render_context(example.documents).strip(), tokenizer, protocol.max_input_tokens, count
@@ -138,7 +149,7 @@ def protocol_prompt(
             f"record {example.id!r}: its prompt takes {error.tokens:,} tokens even without its context, and "
             f"max_input_tokens is {protocol.max_input_tokens:,}; raise it"
         ) from None
-    return ProtocolPrompt(built(context), tokens, True)
+    return ProtocolPrompt(built(context), tokens, True, count(context))
 
 
 def truncate_middle(text: str, tokenizer: PreTrainedTokenizerBase, max_tokens: int, mode: Mode = "fixed") -> str:

@@ -10,8 +10,9 @@
 ```
 
 The folder holds all that a report or a comparison needs: `records.jsonl`, `predictions.jsonl` (every completion, as
-soon as it is there), `judgements.jsonl` (every answer of the judge), `scores.jsonl`, `report.json` and `report.md`.
-The same call goes on with what is missing, and gives the bytes that it would have given at once.
+soon as it is there), `judgements-….jsonl` (every answer of a judge; each judge has a file of its own),
+`scores.jsonl`, `report.json`, `report.md` and `report.html`. The same call goes on with what is missing, and gives the
+bytes that it would have given at once.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ from .metrics import DEFAULT_THRESHOLD
 from .official import check_official_task
 from .protocol import EvaluationProtocol, ProtocolPrompt, protocol_prompt, text_hash
 from .report import report_data
-from .scores import Answer, score_completions
+from .scores import FAILED, Answer, score_completions
 from .tables import markdown_report
 
 
@@ -91,12 +92,13 @@ def evaluate(
             What the answers depend on beside `sampling` and `protocol`, such as the model; a folder with others is
             refused.
         judge_settings (`Mapping[str, Any]`, *optional*):
-            The same for the judge, beside its name, its prompt and the hash of that, where it has them.
+            The same for the judge, beside its name, its prompt and the hash of that, where it has them. Another judge
+            has another file of judgements in the folder.
         threshold, length_edges:
             See [`report_data`].
 
     Returns:
-        `dict[str, Any]`: see [`report_data`].
+        `dict[str, Any]`: see [`report_data`]. `failed` and `judge_failed` say what another call would go on with.
 
     Raises:
         [`SettingsMismatchError`]: the folder was made with other settings, or one of its records has changed.
@@ -114,14 +116,20 @@ def evaluate(
 
     def prompt_of(id: str):
         found = build(id)
-        built[id] = ProtocolPrompt("", found.tokens, found.truncated)  # without the text, which may be long
+        built[id] = replace(found, prompt="")  # without the text, which may be long
         return found.prompt
 
     def about_of(id: str) -> dict[str, Any]:
-        return {"tokens": built[id].tokens, "truncated": built[id].truncated, "record": _digest(by_id[id])}
+        return _lengths(asdict(built[id])) | {"record": _digest(by_id[id])}
 
     depends_on = {**(settings or {}), **asdict(sampling), "protocol": protocol.describe()}
-    with SampleStore(folder / "predictions.jsonl", depends_on) as store:
+    about_judge = None if judge is None else _about_judge(judge, protocol.mode) | dict(judge_settings or {})
+    with ExitStack() as files:
+        # Before anything is asked: whatever is wrong with a file is known in time.
+        store = files.enter_context(SampleStore(folder / "predictions.jsonl", depends_on))
+        judgements = None
+        if judge is not None:
+            judgements = files.enter_context(JsonlStore(_judgements(folder, about_judge), about_judge))
         for id in by_id:
             if id in store and store.about(id).get("record") != _digest(by_id[id]):
                 raise SettingsMismatchError(
@@ -133,19 +141,17 @@ def evaluate(
         prompts = {}
         for id in by_id:
             known = store.about(id) if id in store else asdict(built[id] if id in built else build(id))
-            prompts[id] = {"tokens": known["tokens"], "truncated": known["truncated"]}
-
-    if judge is not None:
-        about_judge = _about_judge(judge) | dict(judge_settings or {})
-        judgements = JsonlStore(folder / "judgements.jsonl", about_judge)
-    with nullcontext() if judge is None else judgements as judgements:
+            prompts[id] = _lengths(known)
         answers = score_completions(
-            records, completions, sampling.num_samples, protocol.mode, judge, judge_all, judgements
+            *(records, completions, sampling.num_samples, protocol.mode, judge, judge_all, judgements),
+            require_delimiter=protocol.require_delimiter,
         )
-    depends_on |= {"judge": None if judge is None else about_judge, "judge_all": judge_all}
+    depends_on |= {"require_delimiter": protocol.require_delimiter, "judge": about_judge, "judge_all": judge_all}
     about = {"mode": protocol.mode, "prompts": prompts, "failed": failed, "settings": depends_on}
-    write_run(folder, Run(list(records), answers, about))
-    return write_report(folder, threshold, length_edges)
+    about |= {"threshold": threshold, "length_edges": None if length_edges is None else list(length_edges)}
+    run = Run(list(records), answers, about)
+    write_run(folder, run)
+    return _write_report(folder, run, threshold, length_edges)
 
 
 def write_run(folder: str | os.PathLike, run: Run) -> None:
@@ -177,7 +183,7 @@ def load_run(folder: str | os.PathLike) -> Run:
                     continue
                 prompts[row["record_id"]] = row.pop("prompt")
                 found = texts.get(row["record_id"], [])
-                text = found[row["sample"]] if row["finish_reason"] != "failed" else ""
+                text = found[row["sample"]] if row["finish_reason"] != FAILED else ""
                 answers.append(Answer(text=text, **row))
             except (ValueError, KeyError, TypeError, IndexError) as error:
                 raise ValueError(
@@ -188,14 +194,25 @@ def load_run(folder: str | os.PathLike) -> Run:
 
 
 def write_report(
-    folder: str | os.PathLike, threshold: float = DEFAULT_THRESHOLD, length_edges: Sequence[int] | None = None
+    folder: str | os.PathLike, threshold: float | None = None, length_edges: Sequence[int] | None = None
 ) -> dict[str, Any]:
-    """Makes `report.json` and `report.md` of what lies in the folder, and returns what is in the former."""
-    folder = Path(folder)
+    """
+    Makes `report.json`, `report.md` and `report.html` of what lies in the folder; returns what is in the first. The
+    threshold and the edges are those of the run if not given.
+    """
     run = load_run(folder)
+    if threshold is None:
+        threshold = run.about.get("threshold", DEFAULT_THRESHOLD)
+    return _write_report(Path(folder), run, threshold, length_edges or run.about.get("length_edges"))
+
+
+def _write_report(folder: Path, run: Run, threshold: float, length_edges: Sequence[int] | None) -> dict[str, Any]:
+    from .page import html_report  # draws with matplotlib, which takes a second to import
+
     data = report_data(run.answers, run.records, run.about, threshold, length_edges)
     _write(folder / "report.json", json.dumps(data, ensure_ascii=False, indent=2) + "\n")
     _write(folder / "report.md", markdown_report(data))
+    _write(folder / "report.html", html_report(data, run))
     return data
 
 
@@ -214,10 +231,21 @@ def _checked(records: Sequence[LongContextExample], protocol: EvaluationProtocol
     return by_id
 
 
-def _about_judge(judge: Judge) -> dict[str, Any]:
-    prompt = getattr(judge, "prompt", None)
+def _lengths(about: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: about[name] for name in ("tokens", "truncated", "kept_tokens") if name in about}
+
+
+def _judgements(folder: Path, about_judge: Mapping[str, Any]) -> Path:
+    """Each judge has a file of its own, so that what one said is never lost to another."""
+    return folder / f"judgements-{text_hash(json.dumps(about_judge, sort_keys=True))[:8]}.jsonl"
+
+
+def _about_judge(judge: Judge, mode: str) -> dict[str, Any]:
+    as_released = mode == "official" and callable(getattr(judge, "answers", None))
+    prompt = "l1" if as_released else getattr(judge, "prompt", None)
     hashed = text_hash(*PROMPTS[prompt]) if prompt in PROMPTS else None
-    return {"name": getattr(judge, "name", type(judge).__name__), "prompt": prompt, "prompt_hash": hashed}
+    about = {"name": getattr(judge, "name", type(judge).__name__), "prompt": prompt, "prompt_hash": hashed}
+    return about | ({"texts": "as they are"} if as_released else {})
 
 
 def _texts(path: Path) -> dict[str, list[str]]:

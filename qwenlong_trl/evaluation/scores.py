@@ -10,12 +10,14 @@
 | --- | --- | --- |
 | rule | the strict one, over all accepted answers | the released code's, over the first answer |
 | judge | asked where the rule says 0, with `judge_all` everywhere | always asked |
+| what it reads | texts made harmless | texts as they are |
 | verdict | `[[YES]]`, the last one | "YES" anywhere |
-| nothing to judge | an answer that the rule cannot read, and multiple choice, are not judged | judged as "None" |
+| nothing to judge | not asked; with `judge_all` the judge's score is 0 | judged as "None" |
 | empty and failed | count as 0 | left out of every mean |
 
 In both modes the answer stands after the last `</think>`, or anywhere in a response without one; in mode `"fixed"` a
-response with an open `<think>` has no answer.
+response with an open `<think>` has no answer, nor, with `require_delimiter`, one without `</think>`. Multiple choice
+is not judged.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,17 +34,24 @@ from typing import Any
 from ..data.record import LongContextExample
 from ..generation.sampling import Completion
 from ..generation.store import JsonlStore
-from ..rewards.hybrid import HybridReward
-from ..rewards.judge import Judge, Judgement, ask
+from ..rewards.hybrid import JUDGED_TASKS, HybridReward
+from ..rewards.judge import Judge, Judgement, ask, ask_messages
 from ..rewards.judge_prompt import Comparison
 from ..rewards.rule_rewards import get_rule_reward
-from .official import check_official_task, official_comparison, official_rule, official_verdict
+from .official import check_official_task, official_comparison, official_messages, official_rule, official_verdict
 from .protocol import Mode, check_mode
 
 
+logger = logging.getLogger(__name__)
+
+FAILED = "failed"  # the finish reason of an answer that is missing
+NOT_ASKED = "not asked, as the judge had failed on everything twice in a row"
+# So many failures in a row, over two parts or more, mean that the judge is gone; a few can be of odd answers.
+_GIVE_UP = 16
 # Answers that are scored together; a judge has its whole deadline for those of them that it is asked about.
 _PART = 64
 _NO_LIMIT = 1e9
+_NOTHING = Judgement(False)  # where a judge of all answers has nothing to read
 
 
 @dataclass(frozen=True)
@@ -62,11 +72,14 @@ class Answer:
         rule (`float`):
             1.0 if the rule accepts it, else 0.0.
         judge (`float`, *optional*):
-            1.0 if the judge accepts it, else 0.0; `None` if the judge was not asked, or gave no verdict.
+            1.0 if the judge accepts it, else 0.0; `None` if the judge was not asked, or gave no verdict. Where it was
+            to be asked about everything and there was nothing to judge, 0.0.
         score (`float`):
             The larger of the two.
         judged (`bool`, *optional*, defaults to `False`):
-            Whether the judge was asked.
+            Whether the judge was asked, or would have been.
+        judge_error (`str`, *optional*):
+            Why the judge gave no answer at all; the same run asks it again.
     """
 
     record_id: str
@@ -78,6 +91,7 @@ class Answer:
     judge: float | None
     score: float
     judged: bool = False
+    judge_error: str | None = None
 
 
 def score_completions(
@@ -88,8 +102,12 @@ def score_completions(
     judge: Judge | None = None,
     judge_all: bool = False,
     judgements: JsonlStore | None = None,
+    require_delimiter: bool = False,
 ) -> list[Answer]:
     """Scores all completions, with a progress bar where a judge is asked.
+
+    A judge that fails on all that it is asked about, in two parts of 64 answers one after the other, is not asked any
+    more.
 
     Args:
         records (`Sequence[LongContextExample]`):
@@ -107,6 +125,8 @@ def score_completions(
             `"official"` it always is.
         judgements ([`JsonlStore`], *optional*):
             Open. What the judge says goes there and is not asked again; a judge that failed is.
+        require_delimiter (`bool`, *optional*, defaults to `False`):
+            See [`EvaluationProtocol`].
 
     Returns:
         `list[Answer]`: in the order of the records, and of the samples of each.
@@ -120,10 +140,24 @@ def score_completions(
         if mode == "official":
             check_official_task(record.task)
         found = completions.get(record.id)
-        found = [Completion("", "failed")] * num_samples if found is None else found
-        rows += [(record, sample, completion) for sample, completion in enumerate(found)]
-    keeper = None if judge is None else _StoredJudge(judge, judgements)
-    return _run(_score_all(rows, mode, keeper, judge_all))
+        found = [None] * num_samples if found is None else found
+        rows += [_Row(record, sample, completion) for sample, completion in enumerate(found)]
+    keeper = None if judge is None else _StoredJudge(judge, judgements, mode)
+    rule = get_rule_reward(require_delimiter=require_delimiter)
+    answers = _run(_score_all(rows, mode, keeper, judge_all, rule))
+    if keeper is not None and keeper.gave_up:
+        missing = sum(answer.judge_error is not None for answer in answers)
+        logger.warning(f"the judge failed on everything twice in a row and has not judged {missing} answers")
+    return answers
+
+
+class _Row:
+    """What one answer is scored by."""
+
+    def __init__(self, record: LongContextExample, sample: int, completion: Completion | None):
+        self.record, self.sample = record, sample
+        self.text = "" if completion is None else completion.text
+        self.finish_reason = FAILED if completion is None else completion.finish_reason
 
 
 def _run(work: Coroutine[Any, Any, list[Answer]]) -> list[Answer]:
@@ -135,66 +169,70 @@ def _run(work: Coroutine[Any, Any, list[Answer]]) -> list[Answer]:
         return thread.submit(asyncio.run, work).result()
 
 
-async def _score_all(rows, mode: Mode, judge: _StoredJudge | None, judge_all: bool) -> list[Answer]:
+async def _score_all(
+    rows: Sequence[_Row], mode: Mode, judge: _StoredJudge | None, judge_all: bool, rule
+) -> list[Answer]:
     from tqdm import tqdm
 
-    score = _fixed if mode == "fixed" else _official
     answers: list[Answer] = []
     with tqdm(total=len(rows), desc="Judging", unit=" answers", disable=judge is None) as bar:
         for start in range(0, len(rows), _PART):
             part = rows[start : start + _PART]
-            answers += await score(part, judge, judge_all)
+            answers += await (_fixed(part, judge, judge_all, rule) if mode == "fixed" else _official(part, judge))
             bar.update(len(part))
     return answers
 
 
-async def _fixed(rows, judge: _StoredJudge | None, judge_all: bool) -> list[Answer]:
-    texts = [completion.text for _, _, completion in rows]
-    golds = [list(record.answers) for record, _, _ in rows]
-    tasks = [record.task for record, _, _ in rows]
-    questions = [record.question for record, _, _ in rows]
+async def _fixed(rows: Sequence[_Row], judge: _StoredJudge | None, judge_all: bool, rule) -> list[Answer]:
+    texts = [row.text for row in rows]
+    golds = [list(row.record.answers) for row in rows]
+    tasks = [row.record.task for row in rows]
+    questions = [row.record.question for row in rows]
     judged: dict[int, Judgement] = {}
     if judge is None:
-        rules = get_rule_reward().scores(texts, golds, tasks)
+        rules = rule.scores(texts, golds, tasks)
     else:
-        rules, judged = await HybridReward(judge, always=judge_all).verdicts(texts, golds, tasks, questions)
+        rules, judged = await HybridReward(judge, rule, judge_all).verdicts(texts, golds, tasks, questions)
+    nothing = _NOTHING if judge is not None and judge_all else None
     return [
-        _answer(row, rule.score, rule.prediction, judged[i].verdict if i in judged else None, i in judged)
-        for i, (row, rule) in enumerate(zip(rows, rules, strict=True))
+        _answer(
+            row, found.score, found.prediction, judged.get(i, nothing if row.record.task in JUDGED_TASKS else None)
+        )
+        for i, (row, found) in enumerate(zip(rows, rules, strict=True))
     ]
 
 
-async def _official(rows, judge: _StoredJudge | None, judge_all: bool) -> list[Answer]:
+async def _official(rows: Sequence[_Row], judge: _StoredJudge | None) -> list[Answer]:
     rules, comparisons = [], {}
-    for i, (record, _, completion) in enumerate(rows):
-        gold = record.answers[0]
-        rules.append(official_rule(completion.text, gold, record.task))
-        if judge is not None and completion.text:
-            comparisons[i] = official_comparison(completion.text, record.question, gold, record.task)
+    for i, row in enumerate(rows):
+        gold = row.record.answers[0]
+        rules.append(official_rule(row.text, gold, row.record.task))
+        if judge is not None and row.text:
+            comparisons[i] = official_comparison(row.text, row.record.question, gold, row.record.task)
     replies = await judge.judge(list(comparisons.values())) if comparisons else []
-    verdicts = {i: _official_verdict(reply) for i, reply in zip(comparisons, replies, strict=True)}
-    return [_answer(row, *rules[i], verdicts.get(i), i in verdicts) for i, row in enumerate(rows)]
+    judged = dict(zip(comparisons, map(_official_reply, replies), strict=True))
+    return [_answer(row, *rules[i], judged.get(i)) for i, row in enumerate(rows)]
 
 
-def _official_verdict(reply: Judgement) -> bool | None:
-    if reply.error is not None:
-        return None
-    return official_verdict(reply.text) if reply.text else reply.verdict  # a judge need not have words
+def _official_reply(reply: Judgement) -> Judgement:
+    if reply.error is not None or not reply.text:  # a judge need not have words
+        return reply
+    return Judgement(official_verdict(reply.text), reply.text)
 
 
-def _answer(row, rule: float, prediction: str | None, verdict: bool | None, judged: bool) -> Answer:
-    record, sample, completion = row
-    judge = None if verdict is None else float(verdict)
+def _answer(row: _Row, rule: float, prediction: str | None, reply: Judgement | None) -> Answer:
+    judge = None if reply is None or reply.verdict is None else float(reply.verdict)
     return Answer(
-        record_id=record.id,
-        sample=sample,
-        text=completion.text,
-        finish_reason=completion.finish_reason,
+        record_id=row.record.id,
+        sample=row.sample,
+        text=row.text,
+        finish_reason=row.finish_reason,
         prediction=prediction,
         rule=rule,
         judge=judge,
         score=max(rule, judge or 0.0),
-        judged=judged,
+        judged=reply is not None and reply is not _NOTHING,
+        judge_error=None if reply is None else reply.error,
     )
 
 
@@ -204,10 +242,17 @@ class _StoredJudge:
     # The judge's own deadline is kept by `ask`, for what is not in the file.
     deadline = _NO_LIMIT
 
-    def __init__(self, judge: Judge, store: JsonlStore | None):
+    def __init__(self, judge: Judge, store: JsonlStore | None, mode: Mode):
         self._judge = judge
         self._store = store
+        # A chat model is asked as the released code does it; what else a judge may be reads the comparison.
+        self._as_released = mode == "official" and callable(getattr(judge, "answers", None))
         self._known: dict[str, Judgement] = {}
+        self._failed: list[int] = []  # how many comparisons each of the last parts had, of which none was answered
+
+    @property
+    def gave_up(self) -> bool:
+        return len(self._failed) >= 2 and sum(self._failed) >= _GIVE_UP
 
     async def judge(self, comparisons: Sequence[Comparison]) -> list[Judgement]:
         keys = [_key(comparison) for comparison in comparisons]
@@ -216,13 +261,24 @@ class _StoredJudge:
                 line = self._store.read(key)
                 self._known[key] = Judgement(line["verdict"], line["text"], cached=True)
         missing = {key: c for key, c in zip(keys, comparisons, strict=True) if key not in self._known}
-        replies = dict(zip(missing, await ask(self._judge, list(missing.values())), strict=True))
+        if self.gave_up:
+            replies = dict.fromkeys(missing, Judgement(None, error=NOT_ASKED))
+        else:
+            replies = dict(zip(missing, await self._ask(list(missing.values())), strict=True))
+            if replies:
+                failed = all(reply.error is not None for reply in replies.values())
+                self._failed = [*self._failed, len(replies)] if failed else []
         for key, reply in replies.items():
             if reply.error is None:
                 self._known[key] = reply
                 if self._store is not None:
                     self._store.write(key, verdict=reply.verdict, text=reply.text)
         return [self._known[key] if key in self._known else replies[key] for key in keys]
+
+    async def _ask(self, comparisons: list[Comparison]) -> list[Judgement]:
+        if self._as_released:
+            return await ask_messages(self._judge, [official_messages(comparison) for comparison in comparisons])
+        return await ask(self._judge, comparisons)
 
 
 def _key(comparison: Comparison) -> str:

@@ -11,18 +11,23 @@
 
 from __future__ import annotations
 
+import random
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data.prompts import render_prompt
 from ..data.readers import read_records
 from ..data.readers.files import read_rows
 from ..data.record import InvalidRecordError, LongContextExample
 from ..data.synthesize import SYNTHETIC_TASKS, synthesize
+from ..generation.sampling import encode_prompt
+from .protocol import EvaluationProtocol, protocol_prompt
 from .public import LONGBENCH_NAMES, docmath_prompt, docmath_row, frames_row, in_prompts, longbench_row
 
 
@@ -30,9 +35,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 DEFAULT_LENGTHS = tuple(1024 * 2**i for i in range(8))  # 1K to 128K
-# Tokens of a synthetic prompt beside its context: template, question, chat template.
-_AROUND_CONTEXT = 160
+# Synthetic questions whose longest one is taken for that of all, of each task; and tokens at the seams of the texts.
+_MEASURED, _SEAMS = 16, 8
 
+_NO_LIMIT = 10**9
 _DOCMATH_SUBSETS = ("complong", "compshort", "simplong", "simpshort")
 _REPOSITORIES = {
     "docmath": "Tongyi-Zhiwen/docmath",
@@ -51,6 +57,7 @@ def load_suite(
     folder: str | Path | None = None,
     format: str = "auto",
     on_invalid: Callable[[InvalidRecordError], None] | None = None,
+    protocol: EvaluationProtocol | None = None,
 ) -> list[LongContextExample]:
     """The records of a suite.
 
@@ -73,6 +80,9 @@ def load_suite(
             Files: see [`read_records`].
         on_invalid (`Callable`, *optional*):
             Files: see [`read_records`].
+        protocol ([`EvaluationProtocol`], *optional*):
+            Synthetic: its template and chat template are part of the length. By default those of the paper, and a chat
+            if the tokenizer has a template for it.
 
     Raises:
         `ValueError`: an unknown name, a length that is too short, or a public set that cannot be had; the message says
@@ -80,7 +90,9 @@ def load_suite(
         [`InvalidRecordError`]: a row cannot become a record.
     """
     if name == "synthetic":
-        return _synthetic(lengths, per_length, seed, tokenizer)
+        if protocol is None:
+            protocol = EvaluationProtocol(chat=tokenizer is not None and tokenizer.chat_template is not None)
+        return _synthetic(lengths, per_length, seed, tokenizer, protocol)
     if name in PUBLIC_NAMES:
         return _public(name, Path(folder) if folder is not None else _download(name))
     if not Path(name).is_file():
@@ -90,25 +102,78 @@ def load_suite(
     return list(read_records(name, format, on_invalid))
 
 
-def _synthetic(lengths: Sequence[int], per_length: int, seed: int, tokenizer) -> list[LongContextExample]:
+def spread_sample(
+    records: Sequence[LongContextExample], count: int | None, seed: int = 0, lengths: Sequence[int] | None = None
+) -> list[LongContextExample]:
+    """Some of the records, in their order: drawn evenly from each task, and from each length if these are given. With
+    a larger `count` come more of them, and none goes.
+
+    Args:
+        records (`Sequence[LongContextExample]`):
+            All of them.
+        count (`int`, *optional*):
+            How many; by default all.
+        seed (`int`, *optional*, defaults to `0`):
+            Of the draw.
+        lengths (`Sequence[int]`, *optional*):
+            The length of each record, or any other number that it is to be drawn by beside its task.
+    """
+    lengths = [0] * len(records) if lengths is None else lengths
+    tasks = sorted({record.source or record.task for record in records})
+    steps = sorted(set(lengths))
+    groups: dict[tuple[int, int, int], list[int]] = {}
+    for i, record in enumerate(records):
+        step, task = steps.index(lengths[i]), tasks.index(record.source or record.task)
+        # Along diagonals, each beginning where the one before ended: the first groups have as many tasks and lengths
+        # as there can be.
+        diagonal = (task - step) % len(tasks)
+        groups.setdefault((diagonal % len(steps), diagonal, step), []).append(i)
+    order = []
+    for group, places in sorted(groups.items()):
+        drawn = random.Random(f"{seed}-{group}").sample(places, len(places))
+        order += [(turn, group, i) for turn, i in enumerate(drawn)]
+    return [records[i] for i in sorted(i for *_, i in sorted(order)[:count])]
+
+
+def _synthetic(
+    lengths: Sequence[int], per_length: int, seed: int, tokenizer, protocol: EvaluationProtocol
+) -> list[LongContextExample]:
     from tqdm import tqdm
 
     if per_length < 1:
         raise ValueError(f"per_length must be at least 1, got {per_length}")
     if len(set(lengths)) < len(lengths) or not lengths:
         raise ValueError(f"lengths must be at least one number, each once, got {list(lengths)}")
+    measured = [record for task in SYNTHETIC_TASKS for record in synthesize(task, 2_000, seed, _MEASURED)]
+    around = max(_around_context(record, tokenizer, protocol) for record in measured)
     for length in lengths:
-        if length < _AROUND_CONTEXT + 100:
-            raise ValueError(f"a length must be at least {_AROUND_CONTEXT + 100} tokens, got {length}")
+        if length < around + 100:
+            raise ValueError(f"a length must be at least {around + 100} tokens, got {length}")
     records = []
     total = len(lengths) * len(SYNTHETIC_TASKS) * per_length
     with tqdm(total=total, desc="Suite", unit=" questions") as bar:
         for length in sorted(lengths):
             for task in SYNTHETIC_TASKS:
-                for record in synthesize(task, length - _AROUND_CONTEXT, seed, per_length, tokenizer):
-                    records.append(record)
-                    bar.update()
+                allowance, found = around, []
+                while not found:
+                    for record in synthesize(task, length - allowance, seed, per_length, tokenizer):
+                        found.append(record)
+                        bar.update()
+                    # A question that is longer than all that were measured: once more, with room for it.
+                    if (most := max(_around_context(record, tokenizer, protocol) for record in found)) > allowance:
+                        bar.update(-len(found))
+                        allowance, found = most, []
+                records += found
     return records
+
+
+def _around_context(record: LongContextExample, tokenizer, protocol: EvaluationProtocol) -> int:
+    """Tokens of a prompt beside its context: template, question and chat template."""
+    bare = replace(record, documents=(), evidence=())
+    if tokenizer is None:
+        return len(render_prompt(bare, protocol.template)) // 4 + _SEAMS
+    prompt = protocol_prompt(bare, tokenizer, replace(protocol, max_input_tokens=_NO_LIMIT)).prompt
+    return len(encode_prompt(prompt, tokenizer, protocol.chat_template_kwargs)) + _SEAMS
 
 
 def _public(name: str, folder: Path) -> list[LongContextExample]:

@@ -12,7 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..loong.report_parts import shown
+from ..loong.report_table import escape_inline, escape_markdown
 from .report import tokens_name
+
+
+_LIMIT, _CELL_LIMIT = 1_000, 5_000  # characters of a text in a report
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,9 @@ def report_tables(data: Mapping[str, Any]) -> list[Table]:
         rows.append((f"average of {data['average']['tasks']} tasks", *_cells(data["average"])))
     columns = ("%", "95 % interval", "questions", "answers")
     tables = [Table("Score", ("", *columns), rows)]
-    for title, name, key in (("By task", "task", "by_task"), ("By prompt tokens", "name", "by_length")):
-        tables.append(Table(title, ("", *columns), [(row[name], *_cells(row)) for row in data[key]]))
+    tables.append(Table("By task", ("", *columns), [(row["task"], *_cells(row)) for row in data["by_task"]]))
+    lengths = [(_length(row), *_cells(row)) for row in data["by_length"]]
+    tables.append(Table("By prompt tokens", ("", *columns), lengths))
     tables.append(Table("By task and prompt tokens", *_grid(data["by_task_and_length"])))
     depth = [(row["depth"], *_cells(row)) for row in data["by_depth"]]
     tables.append(Table("By place of the evidence in the context", ("", *columns), depth))
@@ -50,29 +56,67 @@ def report_tables(data: Mapping[str, Any]) -> list[Table]:
 
 def report_notes(data: Mapping[str, Any]) -> list[str]:
     """What is to be said beside the tables, a sentence each."""
-    counts, effective = data["counts"], data["effective_length"]
-    below = f"Effective length: none; the shortest prompts score below {_percent(effective['threshold'])} %."
-    reached = (
-        f"Effective length: {tokens_name(effective['tokens'])} tokens, up to which all buckets score "
-        f"{_percent(effective['threshold'])} % or more."
-        if effective["tokens"] is not None
-        else below
-    )
-    notes = [*_how(data), reached]
+    counts = data["counts"]
+    notes = [*_how(data), _effective(data["effective_length"])]
     for name, text in (
         ("failed", "{} answers are missing, because the model or its server gave none."),
         ("empty", "{} answers are empty."),
         ("left_out", "{} of these are left out of every mean, as the official evaluation does it."),
         ("cut_off", "{} answers were cut off at the limit of tokens."),
         ("unread", "In {} answers the rule found nothing that it can read."),
-        ("truncated_prompts", "{} prompts lost their middle to fit the limit of tokens."),
+        (
+            "truncated_prompts",
+            "{} prompts lost their middle to fit the limit of tokens. They do not count by place of the evidence, and "
+            "the effective length ends before them.",
+        ),
         ("judged", "The judge was asked about {} answers."),
         ("accepted_by_judge_alone", "{} answers count because of the judge, against the rule."),
         ("without_verdict", "The judge gave no verdict on {} answers, which keep the rule's score."),
     ):
         if counts[name]:
             notes.append(text.format(f"{counts[name]:,}"))
+    for one in data["failed"]:
+        notes.append(f"{one['questions']:,} questions without an answer: {shown(one['reason'], _LIMIT)}")
+    if data["judge_failed"]:
+        failed = data["judge_failed"]
+        notes.append(
+            f"The judge failed on {failed['answers']:,} answers, the first: {shown(failed['reason'], _LIMIT)}"
+        )
     return notes
+
+
+def unfinished(data: Mapping[str, Any]) -> list[str]:
+    """What the same command, given again, would go on with: a sentence each."""
+    again = sum(one["questions"] for one in data["failed"] if not one["refused"])
+    found = []
+    if again:
+        found.append(f"{again:,} questions have no answer yet, because the model or its server failed")
+    if data["judge_failed"] and data["judge_failed"]["gone"]:
+        found.append(f"{data['judge_failed']['answers']:,} answers are not judged yet, because the judge failed")
+    return found
+
+
+def _effective(effective: Mapping[str, Any]) -> str:
+    percent = f"{_percent(effective['threshold'])} %"
+    if effective["tokens"] is None:
+        below = f" {percent}" if effective["why"].endswith("below") else ""
+        text = f"Effective length: none, {effective['why']}{below}."
+    else:
+        text = (
+            f"Effective length: {tokens_name(effective['tokens'])} tokens, up to which all buckets score {percent} or "
+        )
+        text += f"more. Of draws of the questions, {_percent(effective['share'])} % reach as much"
+        text += "." if effective["interval"] is None else f" (95 % of them {_reached(effective['interval'])})."
+    return text
+
+
+def _reached(interval: Sequence[int | None]) -> str:
+    low, high = ("none" if tokens is None else tokens_name(tokens) for tokens in interval)
+    return low if low == high else f"{low} to {high}"
+
+
+def _length(row: Mapping[str, Any]) -> str:
+    return f"{row['name']} ({row['truncated']:,} cut)" if row["truncated"] else row["name"]
 
 
 def _how(data: Mapping[str, Any]) -> list[str]:
@@ -100,9 +144,12 @@ def comparison_tables(data: Mapping[str, Any], names: tuple[str, str]) -> list[T
 
 def comparison_notes(data: Mapping[str, Any], names: tuple[str, str]) -> list[str]:
     """What is to be said beside those tables."""
-    notes = [
-        f"{names[0]} is better on {data['better']:,} questions, worse on {data['worse']:,}, equal on {data['equal']:,}"
-    ]
+    better, worse, equal = (f"{data[name]:,}" for name in ("better", "worse", "equal"))
+    notes = [f"{names[0]} is better on {better} questions, worse on {worse}, equal on {equal}"]
+    if not data["score"]["difference"]["questions"]:
+        notes = ["No question has an answer that counts in both runs, so there is nothing to compare."]
+    elif data["score"]["difference"]["interval"] is None:
+        notes.append("All questions differ by the same, from which no interval of the difference can be had.")
     if data["settings"]:
         notes.append(f"The runs differ in {', '.join(data['settings'])}.")
     if {"judge", "judge_all"} & data["settings"].keys():
@@ -110,6 +157,12 @@ def comparison_notes(data: Mapping[str, Any], names: tuple[str, str]) -> list[st
     for name, key in zip(names, ("only_ours", "only_theirs"), strict=True):
         if data[key]:
             notes.append(f"{data[key]:,} questions are only in {name} and do not count here.")
+    if data["dropped"]:
+        notes.append(f"{data['dropped']:,} questions have no answer that counts in one of the runs; left out of both.")
+    if data["other_lengths"]:
+        notes.append(
+            f"Prompt tokens are those of {names[0]}; {data['other_lengths']:,} prompts have others in the other."
+        )
     return notes
 
 
@@ -127,11 +180,11 @@ def markdown_comparison(data: Mapping[str, Any], names: tuple[str, str]) -> str:
 
 def markdown(title: str, notes: Sequence[str], tables: Sequence[Table]) -> str:
     """A page with a list of notes, and a section for each table that has rows."""
-    lines = [f"# {title}", "", *(f"- {_escaped(note)}" for note in notes), ""]
+    lines = [f"# {_escaped(title)}", "", *(f"- {_escaped(note)}" for note in notes), ""]
     for table in tables:
         if table.rows:
             rule = "| --- |" + " ---: |" * (len(table.columns) - 1)
-            lines += [f"## {table.title}", "", _row(table.columns), rule, *map(_row, table.rows), ""]
+            lines += [f"## {_escaped(table.title)}", "", _row(table.columns), rule, *map(_row, table.rows), ""]
     return "\n".join(lines)
 
 
@@ -141,16 +194,19 @@ def print_tables(notes: Sequence[str], tables: Sequence[Table]) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
+    def plain(text: str) -> Text:
+        return Text(shown(text, _LIMIT))  # control characters would steer the terminal
+
     console = Console(highlight=False)
     for table in tables:
-        shown = RichTable(title=table.title, title_justify="left")
+        drawn = RichTable(title=table.title, title_justify="left")
         for i, column in enumerate(table.columns):
-            shown.add_column(Text(column), justify="right" if i else "left")
+            drawn.add_column(plain(column), justify="right" if i else "left")
         for row in table.rows:
-            shown.add_row(*map(Text, row))
-        console.print(shown)
+            drawn.add_row(*map(plain, row))
+        console.print(drawn)
     for note in notes:
-        console.print(Text(note))
+        console.print(plain(note))
 
 
 def print_report(data: Mapping[str, Any]) -> None:
@@ -188,8 +244,9 @@ def _interval(interval: Sequence[float] | None, sign: str = "") -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_escaped(cell).replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(escape_inline(shown(cell, _CELL_LIMIT)) for cell in cells) + " |"
 
 
 def _escaped(text: str) -> str:
-    return " ".join(text.split()).replace("<", "&lt;")
+    """As it is: what a record or a server says is neither markup, a link nor an image."""
+    return escape_markdown(shown(text, _LIMIT))

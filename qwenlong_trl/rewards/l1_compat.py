@@ -38,25 +38,25 @@ _SYMBOLS = str.maketrans("", "", "=≈`%$°£€¥")
 
 def compat_docqa(completion: str, gold: str) -> tuple[float, str | None]:
     """Score and prediction: the normalised prediction is contained in the gold answer, or contains it."""
-    prediction = _text_after_marker(_answer_text(completion))
+    prediction = text_after_marker(_answer_text(completion))
     if not prediction:
         return 0.0, None
-    expected = _text_after_marker(gold)
+    expected = text_after_marker(gold)
     if expected is None:
         raise UnparsableGoldError("docqa", gold, '"Therefore, the answer is ..."')
-    left, right = _squad_normalized(prediction), _squad_normalized(expected)
+    left, right = squad_normalized(prediction), squad_normalized(expected)
     return float(left in right or right in left), prediction
 
 
 def compat_docmath(completion: str, gold: str) -> tuple[float, str | None]:
     """Score and prediction: the first number right after "the answer is", compared as in [`_same_number`]."""
-    prediction = _first_number(_answer_text(completion))
+    prediction = first_number(_answer_text(completion))
     if not prediction:
         return 0.0, None
-    expected = _first_number(gold)
+    expected = first_number(gold)
     if expected is None:
         raise UnparsableGoldError("docmath", gold, '"Therefore, the answer is 32.4"')
-    left, right = _evaluated(prediction), _evaluated(expected)
+    left, right = evaluated(prediction), evaluated(expected)
     if abs(left) == abs(right) == math.inf:
         # Two numbers beyond the range of a float: the released code then raises ValueError, comparing not-a-number.
         raise UnparsableGoldError("docmath", gold, '"Therefore, the answer is 32.4"')
@@ -74,7 +74,7 @@ def _answer_text(completion: str) -> str:
     return tail.strip() if found else ""
 
 
-def _text_after_marker(text: str) -> str | None:
+def text_after_marker(text: str) -> str | None:
     _, found, tail = text.replace("*", "").rpartition("the answer is")
     if not found:
         return None
@@ -82,7 +82,7 @@ def _text_after_marker(text: str) -> str | None:
     return tail.strip().strip(".").strip()
 
 
-def _squad_normalized(text: str) -> str:
+def squad_normalized(text: str) -> str:
     text = text.lower().translate(_PUNCTUATION)
     return " ".join(re.sub(r"\b(?:a|an|the)\b", " ", text).split())
 
@@ -93,12 +93,12 @@ def _first_letter(text: str) -> str | None:
     return match.group(1) if match else None
 
 
-def _first_number(text: str) -> str | None:
+def first_number(text: str) -> str | None:
     match = _NUMBER.search(text.replace("*", ""))
     return match.group(1).replace(",", "").rstrip(".") if match else None
 
 
-def _evaluated(text: str) -> int | float:
+def evaluated(text: str) -> int | float:
     """The value of a matched number as a Python literal, 0 where it is none ("1.2.3", "-", "007", 4,301 digits)."""
     text = text.translate(_SYMBOLS)
     # The released code takes one or two points at the start for a unit: ".5" is 5, "..5" is 5, ".1.2" is 1.2.
@@ -124,15 +124,15 @@ def _same_number(prediction: int | float, gold: int | float) -> bool:
                 return True
         # A guard that holds without its match lets the next one try.
         for guard, factor in ((50, 100), (500, 1000), (50_000, 100_000)):
-            if smaller <= larger / guard and _within_tolerance(smaller * factor, larger):
+            if smaller <= larger / guard and within_tolerance(smaller * factor, larger):
                 return True
         if math.ceil(larger * 1000) / 1000 == math.ceil(smaller * 1000) / 1000:
             return True
-        return _within_tolerance(prediction, gold)
+        return within_tolerance(prediction, gold)
     except OverflowError:
         return False
 
 
-def _within_tolerance(value: int | float, reference: int | float) -> bool:
+def within_tolerance(value: int | float, reference: int | float) -> bool:
     tolerance = abs(reference) * 0.0015
     return reference - tolerance <= value <= reference + tolerance

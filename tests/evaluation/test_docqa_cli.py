@@ -3,12 +3,14 @@
 import json
 
 import pytest
-from docqa_runs import COUNTRIES, answers_sometimes, country_records, judge_server
+from docqa_runs import answers_sometimes, country_records, judge_server
 from fault_server import FaultServer
 from tiny import save_tiny
 
-from qwenlong_trl.cli.eval import parse_tokens
+from qwenlong_trl.cli.eval import EvalArguments, parse_tokens
+from qwenlong_trl.cli.generation import GenerationArguments
 from qwenlong_trl.cli.main import main
+from qwenlong_trl.cli.windows import context_window, longest_prompt
 from qwenlong_trl.data import write_records
 
 
@@ -17,7 +19,7 @@ CHAT_TEMPLATE = "{% for m in messages %}{{ m['content'] }} {% endfor %}w3"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("model"), CHAT_TEMPLATE, positions=1024)
+    return save_tiny(tmp_path_factory.mktemp("model"), CHAT_TEMPLATE, positions=200_000)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def error_of(capsys, *argv) -> str:
 
 
 def test_a_model_in_this_process_on_the_synthetic_suite(tmp_path, capsys, model):
-    options = {"model_name_or_path": model, "lengths": ["300", "512"], "per_length": 1, "num_samples": 2}
+    options = {"model_name_or_path": model, "lengths": ["250", "512"], "per_length": 1, "num_samples": 2}
     options |= {"max_tokens": 4, "max_input_tokens": 300}
     assert main(flags(suite="synthetic", output=tmp_path / "a", **options)) == 0
     out = capsys.readouterr().out
@@ -100,14 +102,17 @@ def test_limit_and_files_as_suites(tmp_path, model, records):
         countries = {
             a["record_id"] for a in map(json.loads, (tmp_path / "a" / "scores.jsonl").open()) if "sample" in a
         }
-        assert countries == {f"r{i}" for i in range(5)} and len(COUNTRIES) == 12
+        # Of each of the two sources; and more of them with a larger limit, which asks for those alone.
+        assert {int(id[1:]) % 2 for id in countries} == {0, 1} and countries != {f"r{i}" for i in range(5)}
+        assert main(flags(suite=records, limit=8, output=tmp_path / "a", **options)) == 0
+        assert server.requests == 8
 
 
 def test_errors_say_what_to_do(tmp_path, capsys, model, records):
     base = {"model_name_or_path": model, "output": tmp_path / "x"}
     assert "'framez' is neither a file nor a suite" in error_of(capsys, *flags(suite="framez", **base))
     assert "expected numbers of tokens such as 4096 or 4K, got '4M'" in error_of(capsys, *flags(lengths="4M", **base))
-    assert "at least 260 tokens, got 100" in error_of(capsys, *flags(lengths="100", **base))
+    assert "tokens, got 100" in error_of(capsys, *flags(lengths="100", **base))
     assert "--judge_all needs a judge" in error_of(capsys, *flags(judge_all="true", **base))
     assert "length_edges must ascend, got 4K 2K" in error_of(capsys, *flags(length_edges=["4K", "2K"], **base))
     assert "threshold must be above 0" in error_of(capsys, *flags(threshold="85.6", **base))
@@ -130,11 +135,88 @@ def test_a_window_too_small_for_the_answer(tmp_path, capsys, records):
     tokenizer.model_max_length = 256
     tokenizer.save_pretrained(model)
     options = {"model_name_or_path": model, "records": records, "output": tmp_path / "x"}
-    assert "give a smaller --max_tokens, or --max_input_tokens" in error_of(capsys, *flags(**options))
+    for mode in ("fixed", "official"):
+        said = error_of(capsys, *flags(mode=mode, **options))
+        assert "give a smaller --max_tokens, or --max_input_tokens" in said
     assert main(flags(max_tokens=4, **options)) == 0
     assert "prompts have at most 252 tokens" in capsys.readouterr().out
     report = json.loads((tmp_path / "x" / "report.json").read_text())
     assert report["settings"]["protocol"]["max_input_tokens"] == 252
+
+
+def test_lengths_beyond_the_window_are_left_out(tmp_path, capsys):
+    """The configuration says what the model takes where its tokenizer does not."""
+    model = save_tiny(tmp_path / "model", CHAT_TEMPLATE, positions=1024)
+    options = {"model_name_or_path": model, "per_length": 1, "max_tokens": 4}
+    assert main(flags(output=tmp_path / "a", lengths=["512", "1K", "2K"], **options)) == 0
+    out = capsys.readouterr().out
+    assert "left out of the synthetic suite: prompts of 1,024, 2,048 tokens, as the model takes 1,020" in out
+    report = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert report["counts"]["questions"] == 4 and report["counts"]["truncated_prompts"] == 0
+    assert report["settings"]["protocol"]["max_input_tokens"] == 1020
+    none = error_of(capsys, *flags(output=tmp_path / "b", lengths=["1K", "2K"], **options))
+    assert "no length fits: the model takes 1,024 tokens" in none
+
+
+def test_windows(tmp_path):
+    from transformers import AutoTokenizer
+
+    model = save_tiny(tmp_path / "model", CHAT_TEMPLATE, positions=512)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    assert context_window(GenerationArguments(model)) == context_window(GenerationArguments(model), tokenizer) == 512
+    tokenizer.model_max_length = 300
+    assert context_window(GenerationArguments(model), tokenizer) == 300
+    server = GenerationArguments("m", backend="openai", tokenizer=model)
+    assert context_window(server) is None and context_window(server, tokenizer) == 300
+    engine = GenerationArguments(model, backend="vllm", vllm_options='{"max_model_len": 4096}')
+    assert context_window(engine, tokenizer) == 4096
+    assert context_window(GenerationArguments(str(tmp_path / "nothing"))) is None
+
+
+def test_the_longest_prompt_by_default(capsys):
+    def longest(window, lengths=(), **options):
+        args = EvalArguments("out", **options)
+        return longest_prompt(args, window, [*lengths]), capsys.readouterr().out
+
+    assert longest(1_000_000) == (120_000, "") and longest(1_000_000, [1024, 131_072]) == (131_072, "")
+    assert longest(131_072)[0] == 120_000 and longest(131_072, [131_072])[0] == 121_072
+    assert longest(40_960)[0] == 30_960 and longest(40_960, mode="official")[0] == 30_960 - 64
+    assert longest(40_960, max_input_tokens=50_000) == (50_000, "")
+    tokens, said = longest(None, [131_072])
+    assert tokens == 131_072 and "warning: nothing says how many tokens the model takes" in said
+
+
+def test_reasoning_that_the_template_opens(tmp_path):
+    """Answers without </think> were cut off within it, and get no credit unless the options say otherwise."""
+    opening = save_tiny(tmp_path / "model", CHAT_TEMPLATE + "<think>", positions=4096)
+    write_records(country_records(12), tmp_path / "records.jsonl")
+    with FaultServer(answer=answers_sometimes) as server:
+        options = {"model_name_or_path": "m", "tokenizer": opening, "backend": "openai", "base_url": server.base_url}
+        options |= {"records": tmp_path / "records.jsonl", "num_samples": 4, "max_tokens": 100}
+        score = {}
+        for choice in ("auto", "true", "false"):
+            folder = tmp_path / choice
+            assert main(flags(require_delimiter=choice, output=folder, **options)) == 0
+            data = json.loads((folder / "report.json").read_text())
+            assert data["settings"]["require_delimiter"] == (choice != "false")
+            score[choice] = data["score"]["mean"]
+    assert 0 < score["auto"] == score["true"] < score["false"]
+
+
+def test_a_judge_that_goes_away_is_exit_code_1(tmp_path, capsys, model, records):
+    with FaultServer(answer=answers_sometimes) as server, FaultServer(answer=judge_server, fault="500") as judge:
+        options = {"model_name_or_path": "m", "tokenizer": model, "backend": "openai", "base_url": server.base_url}
+        options |= {"records": records, "judge": "openai", "judge_model": "j", "judge_base_url": judge.base_url}
+        options |= {"judge_deadline": 1, "output": tmp_path / "a", "num_samples": 2}
+        judge.fault_share = lambda body: "town" in json.dumps(body)  # not the question that it is tried with
+        assert main(flags(**options)) == 1
+        out = capsys.readouterr().out
+        assert "answers are not judged yet, because the judge failed; the same command goes on with them" in out
+        assert (tmp_path / "a" / "report.md").exists()
+        judge.fault = None
+        before = server.requests
+        assert main(flags(**options)) == 0 and server.requests == before
+        assert "not judged yet" not in capsys.readouterr().out
 
 
 def test_wrong_command_lines(capsys):

@@ -24,7 +24,7 @@ RIGHT, WRONG, WORDY = "the answer is {}.", "the answer is Mars.", "the answer is
 MARKUP = "<script>alert(1)</script><b>&amp;</b> \"'$x$"
 
 
-def run(records, texts, mode="fixed", tokens=None, samples=2, **options) -> Run:
+def run(records, texts, mode="fixed", tokens=None, samples=2, cut=("r0",), **options) -> Run:
     """Answers to the records: `texts` by id, with {} for the right answer; an id that is not there has failed."""
     completions = {
         record.id: [Completion(text.replace("{}", record.answers[0]), "stop") for text in texts[record.id]]
@@ -32,7 +32,7 @@ def run(records, texts, mode="fixed", tokens=None, samples=2, **options) -> Run:
         if record.id in texts
     }
     answers = score_completions(records, completions, samples, mode, **options)
-    prompts = {r.id: {"tokens": (tokens or {}).get(r.id, 100), "truncated": r.id == "r0"} for r in records}
+    prompts = {r.id: {"tokens": (tokens or {}).get(r.id, 100), "truncated": r.id in cut} for r in records}
     judge = options.get("judge") and {"name": "words", "prompt": "default", "prompt_hash": "0" * 16}
     about = {"mode": mode, "failed": {}, "settings": {"model_name_or_path": "org/model", "judge": judge}}
     return Run(records, answers, {**about, "prompts": prompts})
@@ -194,7 +194,7 @@ def test_words_in_figures_neither_overlap_nor_leave_the_picture(case, width):
 
 
 def test_figures_show_the_figures_of_the_data():
-    run = VARIANTS["judged everywhere"]
+    run = many(judge=WordsJudge(), judge_all=True, cut=())
     data = report_data(run.answers, run.records, run.about, threshold=0.4)
     assert 0 < reached(data) and data["effective_length"]["tokens"] == data["by_length"][reached(data) - 1]["high"]
     with matplotlib.rc_context(STYLE):
@@ -321,7 +321,7 @@ def test_text_that_no_file_can_hold_is_replaced():
 
 def test_many_samples_and_open_ends():
     """64 samples and a last bucket without an upper edge are drawn, with ticks at powers of two."""
-    run = many(3, 2, 64)
+    run = many(3, 2, 64, cut=())
     data = report_data(run.answers, run.records, run.about, threshold=0.01, length_edges=[1500, 3000])
     with matplotlib.rc_context(STYLE):
         length, *_, curve = (plot(900).axes[0] for plot in plots(data).values())

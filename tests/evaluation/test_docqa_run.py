@@ -14,11 +14,11 @@ from fault_server import FaultServer
 from tiny import save_tiny, tiny_tokenizer
 
 from qwenlong_trl.data import InvalidRecordError, write_records
-from qwenlong_trl.evaluation import EvaluationProtocol, evaluate, load_run, write_report
+from qwenlong_trl.evaluation import EvaluationProtocol, evaluate, load_run, unfinished, write_report
 from qwenlong_trl.generation import GenerationError, OpenAISampler, Sampling, SettingsMismatchError
 
 
-FILES = ("report.json", "report.md", "scores.jsonl", "records.jsonl")
+FILES = ("report.json", "report.md", "report.html", "scores.jsonl", "records.jsonl")
 CHAT_TEMPLATE = "{% for m in messages %}{{ m['content'] }} {% endfor %}w3"
 
 
@@ -50,7 +50,8 @@ def test_a_run_and_the_same_again(tmp_path):
         run(tmp_path / "b", server, records, maker=slow)
         assert read(tmp_path / "b") == first
     # The report needs nothing but the folder.
-    (tmp_path / "a" / "report.json").unlink()
+    for name in ("report.json", "report.md", "report.html"):
+        (tmp_path / "a" / name).unlink()
     assert write_report(tmp_path / "a") == data and read(tmp_path / "a") == first
     loaded = load_run(tmp_path / "a")
     assert loaded.records == records and len(loaded.answers) == 48 and any(a.text for a in loaded.answers)
@@ -105,7 +106,8 @@ def test_killed_while_it_asks_and_while_it_judges(tmp_path):
         assert asked == 24 and judged > 20
         server.requests = judge.requests = 0
         folder = tmp_path / "parts"
-        killed = {"predictions.jsonl": 10, "judgements.jsonl": 6}
+        (kept,) = (tmp_path / "whole").glob("judgements-*.jsonl")
+        killed = {"predictions.jsonl": 10, kept.name: 6}
         for name, lines in killed.items():
             process = subprocess.Popen(
                 [sys.executable, "-m", "qwenlong_trl.cli.main", *command(folder)],
@@ -119,10 +121,10 @@ def test_killed_while_it_asks_and_while_it_judges(tmp_path):
                 time.sleep(0.01)
             process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL
-            assert not (folder / "report.md").exists()
-        done = (folder / "judgements.jsonl").read_bytes().count(b"\n") - 1
+            assert not (folder / "report.md").exists() and not (folder / "report.html").exists()
+        done = (folder / kept.name).read_bytes().count(b"\n") - 1
         before = judge.requests
-        with open(folder / "judgements.jsonl", "ab") as file:
+        with open(folder / kept.name, "ab") as file:
             file.write(b'{"id": "half')
         assert main(command(folder)) == 0
         # Requests that were under way when the process died are asked again; and the judge is tried at each start.
@@ -147,7 +149,7 @@ def test_a_folder_of_something_else(tmp_path):
         assert server.requests == before
 
 
-def test_another_judge_needs_another_folder(tmp_path):
+def test_each_judge_has_a_file_of_its_own(tmp_path):
     records, other = country_records(4), WordsJudge()
     other.name = "another"
     with FaultServer(answer=answers_sometimes) as server:
@@ -158,9 +160,73 @@ def test_another_judge_needs_another_folder(tmp_path):
         page = (tmp_path / "report.md").read_text()
         hashes = judged["settings"]["judge"]["prompt_hash"], judged["settings"]["protocol"]["template_hash"]
         assert f"judge words, prompt default ({hashes[0]})" in page and f"Mode: fixed; prompt {hashes[1]}." in page
-        with pytest.raises(SettingsMismatchError, match="name was 'words' and is 'another'"):
-            run(tmp_path, server, records, judge=other)
-        assert run(tmp_path, server, records)["settings"]["judge"] is None and server.requests == 4
+        (kept,) = tmp_path.glob("judgements-*.jsonl")
+        said = kept.read_bytes()
+        assert run(tmp_path, server, records, judge=other, judge_all=True)["score"] == judged["score"] and other.asked
+        assert len([*tmp_path.glob("judgements-*.jsonl")]) == 2 and kept.read_bytes() == said
+        # Without a judge nothing that one said is lost, nor asked again by the one who said it.
+        unjudged = run(tmp_path, server, records)
+        assert unjudged["settings"]["judge"] is None and server.requests == 4 and kept.read_bytes() == said
+        assert "there was no judge" in (tmp_path / "report.md").read_text()
+        again = WordsJudge()
+        assert run(tmp_path, server, records, judge=again, judge_all=True) == judged and not again.asked
+
+
+def test_a_file_of_judgements_that_cannot_be_read_stops_before_anything_is_asked(tmp_path):
+    records, judge = country_records(4), WordsJudge()
+    with FaultServer(answer=answers_sometimes) as server:
+        run(tmp_path, server, records, judge=judge)
+        (kept,) = tmp_path.glob("judgements-*.jsonl")
+        kept.write_text("something else\n")
+        (tmp_path / "predictions.jsonl").unlink()
+        with pytest.raises(ValueError, match="not what a run wrote"):
+            run(tmp_path, server, records, judge=judge)
+        assert server.requests == 4
+
+
+def test_a_server_that_dies_leaves_a_report_that_says_so(tmp_path):
+    records, left = country_records(12), [5]
+
+    def dies(body):
+        left[0] -= 1
+        return left[0] < 0
+
+    with FaultServer(answer=answers_sometimes, fault="500", fault_share=dies) as server:
+        data = run(tmp_path, server, records)
+        assert data["counts"]["failed"] == 4 * (12 - 5) == 28
+        assert sum(one["questions"] for one in data["failed"]) == 7 and not any(o["refused"] for o in data["failed"])
+        assert unfinished(data) == ["7 questions have no answer yet, because the model or its server failed"]
+        assert "questions without an answer: InternalServerError" in (tmp_path / "report.md").read_text()
+        server.fault = None
+        data = run(tmp_path, server, records)
+        assert data["failed"] == [] and unfinished(data) == [] and data["counts"]["failed"] == 0
+
+
+def test_the_report_again_keeps_threshold_and_edges(tmp_path):
+    with FaultServer(answer=answers_sometimes) as server:
+        data = run(tmp_path, server, country_records(6), threshold=0.1, length_edges=[90, 150])
+    assert data["effective_length"]["threshold"] == 0.1 and data["by_length"][0]["name"] == "to 90"
+    first = read(tmp_path)
+    assert write_report(tmp_path) == data and read(tmp_path) == first
+    assert write_report(tmp_path, 0.2)["effective_length"]["threshold"] == 0.2
+    assert write_report(tmp_path, length_edges=[1000])["by_length"][0]["name"] == "to 1,000"
+
+
+def test_what_is_read_after_the_cut_is_kept(tmp_path):
+    with FaultServer(answer=answers_sometimes) as server:
+        run(tmp_path, server, country_records(6, 60), protocol=EvaluationProtocol(max_input_tokens=110))
+    prompts = load_run(tmp_path).about["prompts"].values()
+    assert any(p["truncated"] for p in prompts) and not all(p["truncated"] for p in prompts)
+    for prompt in prompts:
+        assert prompt["kept_tokens"] <= 110 and (prompt["kept_tokens"] < prompt["tokens"]) == prompt["truncated"]
+
+
+def test_whether_reasoning_must_end_is_no_matter_of_the_answers(tmp_path):
+    with FaultServer(answer=answers_sometimes) as server:
+        loose = run(tmp_path, server, country_records(12))
+        strict = run(tmp_path, server, country_records(12), protocol=EvaluationProtocol(require_delimiter=True))
+        assert server.requests == 12 and 0 < strict["score"]["mean"] < loose["score"]["mean"]
+        assert strict["settings"]["require_delimiter"] and not loose["settings"]["require_delimiter"]
 
 
 def test_records_that_cannot_be_evaluated(tmp_path):

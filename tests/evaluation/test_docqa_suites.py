@@ -10,7 +10,7 @@ from tiny import tiny_tokenizer
 
 from qwenlong_trl.data import InvalidRecordError, render_prompt, write_records
 from qwenlong_trl.data.synthesize import SYNTHETIC_TASKS
-from qwenlong_trl.evaluation import EvaluationProtocol, evidence_fifths, load_suite, protocol_prompt
+from qwenlong_trl.evaluation import EvaluationProtocol, evidence_fifths, load_suite, protocol_prompt, spread_sample
 from qwenlong_trl.evaluation.public import docmath_row, frames_row, in_prompts, longbench_row
 
 
@@ -182,10 +182,52 @@ def test_the_synthetic_suite_fits_its_lengths():
     assert all(evidence_fifths(record) for record in records)
 
 
+def test_a_long_template_is_part_of_the_length():
+    """Few-shot templates, and chat templates with a system prompt, take their part of it."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}" + "w4 " * 200 + "{{ m['content'] }} {% endfor %}w3"
+    protocol = EvaluationProtocol(template="w5 " * 300 + "$DOC$ $Q$")
+    records = load_suite("synthetic", lengths=[1024, 2048], per_length=3, tokenizer=tokenizer, protocol=protocol)
+    tokens = [protocol_prompt(record, tokenizer, protocol).tokens for record in records]
+    assert all(768 < n <= 1024 for n in tokens[:12]) and all(1536 < n <= 2048 for n in tokens[12:])
+    with pytest.raises(ValueError, match=r"at least 6\d\d tokens, got 600"):
+        load_suite("synthetic", lengths=[600], per_length=3, tokenizer=tokenizer, protocol=protocol)
+
+
+def test_questions_longer_than_those_that_were_measured(monkeypatch):
+    """The allowance grows until the prompts fit."""
+    tokenizer = tiny_tokenizer()
+    monkeypatch.setattr("qwenlong_trl.evaluation.suites._MEASURED", 1)
+    monkeypatch.setattr("qwenlong_trl.evaluation.suites._SEAMS", 0)
+    protocol = EvaluationProtocol(chat=False)
+    records = load_suite("synthetic", lengths=[512], per_length=40, tokenizer=tokenizer, protocol=protocol)
+    tokens = [protocol_prompt(record, tokenizer, protocol).tokens for record in records]
+    assert len(records) == 160 and max(tokens) <= 512
+
+
+def test_a_limit_spreads_over_tasks_and_lengths():
+    tokenizer = tiny_tokenizer()
+    records = load_suite("synthetic", lengths=[512, 1024], per_length=4, tokenizer=tokenizer)
+    lengths = [i // 16 for i in range(32)]
+    place = {record.id: i for i, record in enumerate(records)}
+    samples = [spread_sample(records, count, 0, lengths) for count in range(1, 33)]
+    for count, (sample, larger) in enumerate(zip(samples, [*samples[1:], records], strict=True), start=1):
+        assert len(sample) == count and {r.id for r in sample} <= {r.id for r in larger}
+        assert [place[r.id] for r in sample] == sorted(place[r.id] for r in sample)
+        for parts, of in ((4, lambda r: r.source), (2, lambda r: lengths[place[r.id]])):
+            counts = Counter(map(of, sample))
+            assert len(counts) == min(parts, count) and max(counts.values()) - min(counts.values()) <= 2
+    assert Counter((r.source, lengths[place[r.id]]) for r in samples[7]) == Counter(
+        {(f"synthetic/{task}", step): 1 for task in SYNTHETIC_TASKS for step in (0, 1)}
+    )
+    assert spread_sample(records, 8, 1, lengths) != samples[7] == spread_sample(records, 8, 0, lengths)
+    assert spread_sample(records, None) == records == spread_sample(records, 99)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lengths": [200]}, "at least 260 tokens, got 200"),
+        ({"lengths": [120]}, "at least 1.. tokens, got 120"),
         ({"lengths": []}, "at least one number"),
         ({"lengths": [1024, 1024]}, "each once"),
         ({"per_length": 0}, "per_length must be at least 1"),

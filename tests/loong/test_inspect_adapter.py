@@ -78,11 +78,11 @@ def test_judged_scores_and_one_that_cannot_be_read(tmp_path, data):
     assert (found["Spotlight Locating"], found["Comparison"]) == (100.0, 40.0)
     assert (found["Spotlight Locating (perfect rate)"], found["Comparison (perfect rate)"]) == (1.0, 0.0)
     by_id = {sample.id: sample for sample in log.samples}
-    assert by_id["fin-zh-1"].scores["judge"].reason == "grader_failed"
+    assert by_id["paper-3"].scores["judge"].reason == "grader_failed"
     assert by_id["fin-en-1"].scores["judge"].metadata["prompt_sha256"] == PROMPT_HASHES["default"]
     # The figure of the first record is right, and wrong for the others.
     assert {id: sample.scores["structured"].value for id, sample in by_id.items()} == {
-        **{"fin-en-1": 100.0, "fin-en-2-ordered": 0.0, "fin-zh-1": 0.0}
+        **{"fin-en-1": 100.0, "fin-en-2-ordered": 0.0, "paper-3": 0.0}
     }
     metadata = by_id["fin-en-1"].metadata
     assert (metadata["subtask"], metadata["domain"], metadata["mode"]) == ("Spotlight", "financial", "fixed")

@@ -69,7 +69,7 @@ def make_prompts(
         set, level, domain, language (*optional*):
             A value or several; all by default.
         limit (`int`, *optional*):
-            Only the first so many of these records.
+            Only so many of these records, see [`~qwenlong_trl.loong.records.select`].
         mode (`str`, *optional*, defaults to `"fixed"`):
             `"fixed"` or `"official"`, see [`Assembly`]. In official mode the orders of documents depend on the
             selection, as in the released code.

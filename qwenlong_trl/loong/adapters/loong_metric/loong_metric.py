@@ -38,7 +38,8 @@ _CITATION = """\
 
 _INPUTS = """
 Args:
-    predictions (`list[str | None]`): what the model wrote; `None` where it gave no answer, which scores 0.
+    predictions (`list[str]`): what the model wrote; `""` where it gave no answer, which scores 0 (`evaluate` takes no
+        `None` for a text), with `None` for the judgement of it.
     references (`list[str | dict]`): the records, as objects of `loong.jsonl` or as JSON.
     judgements (`list[str | None]`, *optional*): what a judge said of each prediction; `None` where it failed.
     mode (`str`, *optional*, defaults to `"fixed"`): how scores are read from that. `"official"` as the released code,
@@ -78,11 +79,11 @@ class Loong(evaluate.Metric):
         for i, (prediction, reference) in enumerate(zip(predictions, references, strict=True)):
             record = _record(reference, i)
             said = None if judgements is None else judgements[i]
-            score = None if said is None or prediction is None else parse_score(said, parse)
-            found = structured_score(record, prediction or "")
-            structured = None if found is None or prediction is None else found.score
+            score = None if said is None else parse_score(said, parse)
+            found = structured_score(record, prediction)
+            structured = None if found is None else found.score
             if found is not None:
-                exact.setdefault(record.task, []).append(found.exact and prediction is not None)
+                exact.setdefault(record.task, []).append(found.exact)
             rows.append(Scored(record, prediction, score, structured))
         judged = judgements is not None
         options = {"mode": mode, "samples": samples, "judged": judged}

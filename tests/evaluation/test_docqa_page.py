@@ -2,12 +2,12 @@
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from itertools import combinations
 
 import matplotlib
 import pytest
 from docqa_runs import WordsJudge, country_records
+from html_page import Page, check_page_needs_nothing_else, plain
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -65,45 +65,6 @@ VARIANTS = {
 }
 
 
-class Page(HTMLParser):
-    """Start tags with attributes, texts by element, and the cells of tables by id, of a page."""
-
-    def __init__(self, source: str):
-        super().__init__()
-        self.source, self.tags, self.path, self.tables, self.texts = source, [], [], {}, {}
-        self.feed(source)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.handle_startendtag(tag, attrs)
-        self.path += [] if tag == "meta" else [tag]
-        if tag == "table":
-            self.table = self.tables.setdefault(dict(attrs).get("id"), [])
-        elif tag == "tr":
-            self.table.append([])
-        elif tag in ("td", "th"):
-            self.table[-1].append("")
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.path.pop() == tag, f"</{tag}> closes another element"
-
-    def handle_data(self, data):
-        self.texts.setdefault(self.path[-1] if self.path else "", []).append(data)
-        if {"td", "th"} & set(self.path):
-            self.table[-1][-1] += f" {data.strip()}" if "small" in self.path else data
-
-    @property
-    def prose(self) -> str:
-        return plain(" ".join(self.texts["p"]))
-
-
-def plain(text: str) -> str:
-    return " ".join(text.replace("\N{NO-BREAK SPACE}", " ").split())
-
-
 @pytest.fixture(scope="module", params=VARIANTS.values(), ids=VARIANTS)
 def case(request):
     data = report_data(request.param.answers, request.param.records, request.param.about)
@@ -112,17 +73,7 @@ def case(request):
 
 def test_page_needs_nothing_else(case):
     _, _, page = case
-    assert page.path == [], "an element is not closed"
-    loading = {"script", "link", "img", "iframe", "object", "embed", "image", "base", "video", "audio", "source"}
-    assert not loading & {tag for tag, _ in page.tags}
-    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
-    assert len(ids) == len(set(ids))
-    for tag, attrs in page.tags:
-        assert not {"src", "srcset", "data", "onload"} & set(attrs)
-        inside = [attrs[key].removeprefix("#") for key in ("href", "xlink:href") if key in attrs and tag != "a"]
-        inside += re.findall(r"url\(#(.*?)\)", " ".join(map(str, attrs.values())))
-        assert {*inside, *attrs.get("aria-labelledby", "").split()} <= set(ids)
-    assert not re.search(r"@import|url\((?!#)", page.source)
+    check_page_needs_nothing_else(page)
 
 
 def test_page_says_what_came_out(case):
@@ -133,7 +84,7 @@ def test_page_says_what_came_out(case):
     for name, (value, beside) in tiles(data).items():
         assert name in page.texts["dt"] and value in page.texts["dd"]
         assert not beside or plain(beside) in [plain(text) for text in page.texts["small"]]
-    assert all([name, count] in page.tables[None] for name, count in counts(data).items())
+    assert all([name, count] in page.rows(None) for name, count in counts(data).items())
     for remark in remarks(data).values():
         assert remark in page.prose or remark in page.texts.get("figcaption", [])
     for example in examples(run):
@@ -148,11 +99,11 @@ def test_tables_are_those_of_the_markdown(case):
     assert {id for title, id in ids.items() if title in shown} == ids.values() & page.tables.keys()
     for title, id in ids.items():
         if title in shown:
-            assert page.tables[id] == [[*shown[title].columns], *([*row] for row in shown[title].rows)]
+            assert page.rows(id) == [[*shown[title].columns], *([*row] for row in shown[title].rows)]
     cells = heat(data)
     assert ("heat" in page.tables) == (cells is not None)
     if cells:
-        means = [[cell.split()[0] for cell in row[1:]] for row in page.tables["heat"][1:]]
+        means = [[cell.split()[0] for cell in row[1:]] for row in page.rows("heat")[1:]]
         assert means == [[*row[1:]] for row in shown["By task and prompt tokens"].rows]
         shares = [float(a["style"].removeprefix("--share: ")) for tag, a in page.tags if tag == "td" and "style" in a]
         known = [float(mean) for row in means for mean in row if mean != "–"]
@@ -303,8 +254,8 @@ def test_hostile_text_is_shown_and_never_markup(text):
     page = Page(html_report(report_data(found.answers, records, found.about), found))
     assert not {"script", "b", "i", "u", "s", "img"} & {tag for tag, _ in page.tags} and page.path == []
     assert MARKUP in page.texts["dd"] and f"Evaluation: {MARKUP}" in page.texts["title"]
-    assert [MARKUP + ", <s>", MARKUP] in page.tables[None]
-    assert page.tables["heat"][1][0] == f"<s>{MARKUP}0"
+    assert [MARKUP + ", <s>", MARKUP] in page.rows(None)
+    assert page.rows("heat")[1][0] == f"<s>{MARKUP}0"
 
 
 def test_text_that_no_file_can_hold_is_replaced():

@@ -2,11 +2,11 @@
 
 import json
 import random
-from html.parser import HTMLParser
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from html_page import Page
 from hypothesis import strategies as st
 
 from qwenlong_trl.quickstart import report
@@ -77,47 +77,6 @@ VARIANTS = {
     "one carried prompt each": {"seed": 5, "carried": 1},
     "many uneven phases": {"seed": 6, "bounds": (17, 33, 65, 129, 257, 400), "steps": (20, 20, 60, 60, 10, 10)},
 }
-
-
-class Page(HTMLParser):
-    """Start tags with attributes, text by element, and the cells of every table by its id, of a written page."""
-
-    def __init__(self, source: str):
-        super().__init__()
-        self.source, self.tags, self.tables, self.texts, self.path = source, [], {}, {}, []
-        self.feed(source)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.handle_startendtag(tag, attrs)
-        self.path += [] if tag == "meta" else [tag]
-        if tag == "table":
-            self.table = self.tables.setdefault(dict(attrs).get("id"), [])
-        elif tag == "tr":
-            self.table.append([])
-        elif tag in ("td", "th"):
-            self.table[-1].append([])
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.path.pop() == tag, f"</{tag}> closes another element"
-
-    def handle_data(self, data):
-        self.texts.setdefault(self.path[-1] if self.path else "", []).append(data)
-        if {"td", "th"} & set(self.path):
-            self.table[-1][-1].append(data)
-
-    def rows(self, table: str | None) -> list[list[str]]:
-        """Cells as text, parts of a cell (a value and its interval) joined by a space."""
-        return [
-            [" ".join(part.strip() for part in cell if part.strip()) for cell in row] for row in self.tables[table]
-        ]
-
-    @property
-    def prose(self) -> str:
-        return " ".join(" ".join([*self.texts["p"], *self.texts["strong"]]).split())
 
 
 def write(results: dict, folder: Path) -> Page:

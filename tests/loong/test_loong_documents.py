@@ -306,14 +306,14 @@ def test_tiktoken_is_needed_for_ambiguous_names_alone(tmp_path, monkeypatch):
     for file in ("2024-ALONE-j.txt", "2024-TWICE-j.txt", "2024-TWICE-n.txt"):
         (tmp_path / "financial" / file).write_text(f"{file}, not counted before", encoding="utf-8")
     documents = LoongDocuments(tmp_path)
-    module._cl100k.cache_clear()
+    module.cl100k_encoding.cache_clear()
     try:
         monkeypatch.setitem(sys.modules, "tiktoken", None)
         assert len(documents.load(about(["ALONE"]))) == 1
         with pytest.raises(ValueError, match=r'pip install "qwenlong-trl\[evaluation\]"'):
             documents.load(about(["TWICE"]))
     finally:
-        module._cl100k.cache_clear()
+        module.cl100k_encoding.cache_clear()
 
 
 def test_the_financial_records_of_set_1_have_all_their_documents(shared_data):

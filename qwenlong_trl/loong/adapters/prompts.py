@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..assembly import OFFICIAL_MAX_TOKENS, Assembly, LoongPrompt, assemble
-from ..documents import LoongDocuments, MissingDocumentsError, _cl100k, find_loong
+from ..documents import LoongDocuments, MissingDocumentsError, cl100k_encoding, find_loong
 from ..records import LoongRecord, read_loong, select
 
 
@@ -188,5 +188,5 @@ def cl100k_tokenizer() -> PreTrainedTokenizerFast:
         def load_tiktoken_bpe(ranks: dict[bytes, int]) -> dict[bytes, int]:
             return ranks
 
-    converted = Converter(vocab_file=_cl100k()._mergeable_ranks).converted()
+    converted = Converter(vocab_file=cl100k_encoding()._mergeable_ranks).converted()
     return PreTrainedTokenizerFast(tokenizer_object=converted, name_or_path="cl100k_base")

@@ -69,6 +69,14 @@ class PhasedGRPOConfig(GRPOConfig):
         max_resample_rounds (`int`, *optional*, defaults to `9`):
             Further rounds of generation for one window (the official script allows 10 in all).
 
+    > Parameters that control speed
+
+    Parameters:
+        prefix_sharing (`bool`, *optional*, defaults to `True`):
+            Compute a prompt once for all its completions, in rollouts with transformers, in scoring and in the loss,
+            where that is exact; elsewhere the log says why it is not. A micro-batch shares at most its own rows, so set
+            `per_device_train_batch_size` to `num_generations` or a multiple of it. See [`PrefixSharingMixin`].
+
     > Parameters that control the statistics
 
     Parameters:
@@ -125,6 +133,10 @@ class PhasedGRPOConfig(GRPOConfig):
     )
     max_resample_rounds: int = field(
         default=9, metadata={"help": "With 'resample': further rounds of generation for one window."}
+    )
+    prefix_sharing: bool = field(
+        default=True,
+        metadata={"help": "Compute a prompt once for all its completions, where that is exact."},
     )
     accuracy_reward: str | None = field(
         default=None,

@@ -29,6 +29,7 @@ from transformers.utils import logging
 from trl import GRPOTrainer
 from trl.trainer.utils import get_config_model_id
 
+from ..prefix_sharing import PrefixSharingMixin
 from .callback import CurriculumCallback
 from .config import PhasedGRPOConfig
 from .curriculum import Difficulty
@@ -48,7 +49,7 @@ from .start_policy import StartPolicy
 logger = logging.get_logger(__name__)
 
 
-class PhasedGRPOTrainer(GRPOTrainer):
+class PhasedGRPOTrainer(PrefixSharingMixin, GRPOTrainer):
     """
     [`~trl.GRPOTrainer`] with a curriculum over context length. Every argument that is not named here is the same
     there.

@@ -1,0 +1,100 @@
+"""Completions with transformers' `generate`, for which equal prompts are read once.
+
+```python
+>>> generate = functools.partial(generate_shared, model, model.generate, share_decoding=True)
+>>> generate(input_ids=input_ids, attention_mask=attention_mask, generation_config=config)
+```
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from inspect import signature
+from typing import Any
+
+import torch
+from transformers import DynamicCache, GenerationConfig
+
+from .cache import SharedPrefixCache, is_ordinary
+from .interface import decoding
+
+
+def read_prompts(model: torch.nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+    """The key-value cache of prompts of shape `(U, K)`, padded on the left."""
+    # Not the model's default positions, which count the padding, and as `generate` does it.
+    positions = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+    parameters = signature(model.forward).parameters
+    options = {"position_ids": positions} if "position_ids" in parameters else {}
+    if "logits_to_keep" in parameters:
+        options["logits_to_keep"] = 1
+    outputs = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=True, **options)
+    return getattr(outputs, "past_key_values", None)
+
+
+def equal_rows(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[list[int], list[int]]:
+    """The first row of each prompt, and for every row the number of its prompt among these."""
+    numbers: dict[bytes, int] = {}
+    first, owners = [], []
+    for row, prompt in enumerate(torch.stack([input_ids, attention_mask.to(input_ids)], dim=1).cpu().numpy()):
+        number = numbers.setdefault(prompt.tobytes(), len(numbers))
+        if number == len(first):
+            first.append(row)
+        owners.append(number)
+    return first, owners
+
+
+def generate_shared(
+    model: torch.nn.Module,
+    generate: Callable[..., torch.Tensor],
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    generation_config: GenerationConfig,
+    share_decoding: bool,
+    **inputs,
+) -> torch.Tensor:
+    """
+    What `generate` returns for these arguments, up to rounding.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]):
+            The model that `generate` belongs to.
+        generate (`Callable`):
+            Its method, or another with these arguments.
+        input_ids, attention_mask (`torch.Tensor` of shape `(B, W)`):
+            Prompts, padded on the left.
+        generation_config ([`~transformers.GenerationConfig`]):
+            Beams, several sequences for each row, and caches other than the default go the ordinary way.
+        share_decoding (`bool`):
+            Whether the prompts stay in the cache once while completions grow, which the model's attention must allow
+            ([`~prefix_sharing.exactness.why_not_decoding`]). Otherwise the cache is repeated when the prompts are read.
+        inputs:
+            Anything else goes the ordinary way.
+    """
+    arguments = {"input_ids": input_ids, "attention_mask": attention_mask, "generation_config": generation_config}
+    if inputs or not _is_plain(generation_config):
+        return generate(**arguments, **inputs)
+    first, owners = equal_rows(input_ids, attention_mask)
+    read = attention_mask[first, :-1]
+    # A prompt of one token has nothing that could be read before its completions begin.
+    if len(first) == len(owners) or not bool(read.any(dim=1).all()):
+        return generate(**arguments)
+    with torch.no_grad():
+        prompts = read_prompts(model, input_ids[first, :-1], read)
+    if not is_ordinary(prompts):
+        return generate(**arguments)
+    if share_decoding and is_ordinary(prompts, sliding=False):
+        cache: DynamicCache = SharedPrefixCache(prompts, read, owners)
+        context = decoding(cache)
+    else:
+        prompts.batch_select_indices(torch.tensor(owners, device=input_ids.device))
+        cache, context = prompts, contextlib.nullcontext()
+    with context:
+        return generate(**arguments, past_key_values=cache)
+
+
+def _is_plain(config: GenerationConfig) -> bool:
+    plain = {"num_beams": 1, "num_return_sequences": 1, "use_cache": True}
+    return config.cache_implementation is None and all(
+        getattr(config, name) in (None, value) for name, value in plain.items()
+    )

@@ -1,0 +1,169 @@
+"""`GRPOTrainer` with shared prefixes: a prompt is computed once for its group, in rollouts, in scoring and in the loss.
+
+```python
+>>> class Trainer(PrefixSharingMixin, GRPOTrainer):
+...     pass
+```
+
+What TRL computes stays what it is: its own methods run, with a model that computes equal prompts once in the place
+of the model, and with `generate` replaced by [`~prefix_sharing.rollouts.generate_shared`] while completions are sampled.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from transformers.utils import logging
+from trl.models.utils import disable_gradient_checkpointing
+
+from .exactness import why_not_decoding, why_not_scoring
+from .forward import SharedPrefixForward
+from .regroup import regroup
+from .rollouts import generate_shared
+
+
+logger = logging.get_logger(__name__)
+
+
+class PrefixSharingMixin:
+    """
+    Put it before [`~trl.GRPOTrainer`] among the bases of a trainer. It is on unless `args.prefix_sharing` is there and
+    `False`, and off, with one line in the log, for models for which it would not be exact.
+
+    Rows of one optimizer step are exchanged between its micro-batches so that those with the same prompt meet. A
+    micro-batch of `per_device_train_batch_size` rows shares at most that many, so set it to `num_generations` or a
+    multiple, and lower `gradient_accumulation_steps` instead.
+    """
+
+    _scorers: dict[torch.nn.Module, SharedPrefixForward | None] | None = None
+    _share_decoding: bool | None = None
+
+    # ---- scoring ----------------------------------------------------------------------------------------------------
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model,
+        input_ids,
+        attention_mask,
+        logits_to_keep,
+        batch_size=None,
+        compute_entropy=False,
+        compute_aux_loss=False,
+        **inputs,
+    ):
+        plain = not compute_aux_loss and all(value is None for value in inputs.values())
+        scorer = self._scorer(model) if plain else model
+        if scorer is not model and batch_size is not None and not torch.is_grad_enabled():
+            # Whole groups at a time: without gradient they need less memory than a micro-batch in training.
+            train = self.model.training
+            group = self.num_generations if train else self.num_generations_eval
+            batch_size = math.ceil(batch_size / group) * group
+        result = super()._get_per_token_logps_and_entropies(
+            scorer,
+            input_ids,
+            attention_mask,
+            logits_to_keep,
+            batch_size,
+            compute_entropy,
+            compute_aux_loss,
+            **inputs,
+        )
+        if scorer is not model and torch.is_grad_enabled():
+            rows, computed = scorer.tokens
+            self._metrics["train" if self.model.training else "eval"]["prefix_sharing/token_ratio"].append(
+                rows / computed
+            )
+        return result
+
+    def _scorer(self, model):
+        """What scores in the place of `model`: itself where sharing is off or would not be exact."""
+        if not getattr(self.args, "prefix_sharing", True):
+            return model
+        if self._scorers is None:
+            self._scorers = {}
+        if model not in self._scorers:
+            reason = self._why_not(model)
+            name = "reference model" if model is self.ref_model else "model"
+            if reason is None:
+                self._scorers[model] = SharedPrefixForward(model)
+                logger.info(f"Prefix sharing is on for scoring with the {name}.")
+            else:
+                self._scorers[model] = None
+                logger.warning(
+                    f"Prefix sharing is off for scoring with the {name}, whose prompts are computed once per "
+                    f"completion, as TRL does it: {reason}."
+                )
+        return self._scorers[model] or model
+
+    def _why_not(self, model) -> str | None:
+        if self._is_vlm:
+            return "it takes images"
+        if self.aux_loss_enabled:
+            return "its load-balancing loss counts every token of a prompt as often as it is computed"
+        if self.args.torch_compile:
+            return "it is compiled, which each new layout of a batch would do again"
+        with (
+            torch.no_grad(),
+            disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs),
+            self.accelerator.autocast(),
+        ):
+            return why_not_scoring(model)
+
+    # ---- micro-batches ----------------------------------------------------------------------------------------------
+
+    def _prepare_inputs(self, generation_batch):
+        before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        if not self.model.training or self._buffered_inputs is before:
+            return inputs
+        # The first scoring of a process, whatever its batch: all processes compare together.
+        if self._scorer(self.model_wrapped) is not self.model_wrapped and not self._composition_counts():
+            self._buffered_inputs = regroup(self._buffered_inputs, self.args.gradient_accumulation_steps)
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _composition_counts(self) -> bool:
+        """Whether the loss of an optimizer step depends on which of its rows share a micro-batch."""
+        return self.loss_type == "bnpo" or self.top_entropy_quantile < 1.0 or self._entropy_bonus_enabled
+
+    # ---- rollouts ---------------------------------------------------------------------------------------------------
+
+    def _generate_single_turn(self, *args, **kwargs):
+        with self._shared_generate():
+            return super()._generate_single_turn(*args, **kwargs)
+
+    @contextmanager
+    def _shared_generate(self) -> Iterator[None]:
+        """Within it, the model's `generate` reads equal prompts once."""
+        if (
+            not getattr(self.args, "prefix_sharing", True)
+            or self.use_vllm
+            or self.use_transformers_continuous_batching
+            or self._is_vlm
+        ):
+            yield
+            return
+        model = self.accelerator.unwrap_model(self.model_wrapped)
+        generate = model.generate
+
+        @functools.wraps(generate)
+        def shared(**inputs):
+            if self._share_decoding is None:
+                with torch.no_grad():
+                    reason = why_not_decoding(model)
+                self._share_decoding = reason is None
+                logger.info(
+                    "Prefix sharing is on for rollouts."
+                    if reason is None
+                    else f"Rollouts repeat the cache of a prompt for its completions, as the model cannot share it: {reason}."
+                )
+            return generate_shared(model, generate, share_decoding=self._share_decoding, **inputs)
+
+        model.generate = shared
+        try:
+            yield
+        finally:
+            del model.generate

@@ -1,4 +1,4 @@
-"""With one phase and all features off, `PhasedGRPOTrainer` is `GRPOTrainer`, step for step and to the bit."""
+"""With one phase and all features and prefix sharing off, `PhasedGRPOTrainer` is `GRPOTrainer`, step for step and to the bit."""
 
 import dataclasses
 
@@ -71,7 +71,7 @@ def stock_args(args: PhasedGRPOConfig) -> GRPOConfig:
     ids=lambda value: str(value) if isinstance(value, int) else "-".join(map(str, value)) or "defaults",
 )
 def test_equal_to_the_stock_trainer(tmp_path, rows, settings):
-    settings = {"save_strategy": "no", "warmup_steps": 2} | settings
+    settings = {"save_strategy": "no", "warmup_steps": 2, "prefix_sharing": False} | settings
     args = make_args(tmp_path / "phased", phases=[Phase(8, STEPS)], **settings)
     stock = train(Stock, stock_args(args), rows)
     phased = train(Phased, args, rows)

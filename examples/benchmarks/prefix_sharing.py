@@ -7,7 +7,7 @@
 Both score the G completions of one prompt, without padding, on the same randomly initialised Qwen3 with TRL's fused
 head, and backpropagate the sum of the log-probabilities. A run takes both in turn, in an order that changes; the
 speed-up is the median of the ratios within a run; `processor` is that of processor time, which other programs on the
-machine disturb less (on CPU; of one thread it is the work). Beside them stands what it would be if all work were linear in the
+machine disturb less. Beside them stands what it would be if all work were linear in the
 tokens, G(P + C) / (P + GC), and the same for the multiplications of attention alone, which grow with the square:
 G(P + C)^2 / (P^2 + 2GCP + GC^2). Memory is the peak above the state (weights and gradients) in one pass: on CPU of the
 resident memory, in a process of its own in which freed blocks go back to the system at once (Linux only).
@@ -188,9 +188,10 @@ def main():
         found = measure(case, model, options)
         found["memory"] = None if options.no_memory else peaks(case, options)
         results.append(found)
+        low, high = found["range"]
         line = f"| {found['P']} | {found['C']} | {found['G']} | {found['seconds'][TRL]:.2f} "
         line += f"| {found['seconds'][OURS]:.2f} | **{found['speed-up']:.2f}** "
-        line += f"| {found['range'][0]:.2f} to {found['range'][1]:.2f} ({found['runs']}) | {found['processor']:.2f} | {found['tokens']:.2f} "
+        line += f"| {low:.2f} to {high:.2f} ({found['runs']}) | {found['processor']:.2f} | {found['tokens']:.2f} "
         line += f"| {found['speed-up'] / found['tokens']:.2f} | {found['attention']:.2f} "
         used = found["memory"]
         mib = (

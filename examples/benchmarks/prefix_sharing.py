@@ -55,7 +55,7 @@ def make_model(options) -> Qwen3ForCausalLM:
     add_fused_lm_head(model)
     model.train()
     if options.gradient_checkpointing:
-        model.activation_checkpointing_enable()
+        model.gradient_checkpointing_enable()
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)  # part of the state
     return model

@@ -5,9 +5,10 @@
 
 `rollout`: TRL's way, one `generate` call with every prompt as often as it has completions, against one in which equal
 prompts are read once; greedy, and the tokens must be equal. `step`: an optimizer step of TRL's GRPOTrainer, rollout
-and update, against one of PhasedGRPOTrainer with one phase; one group a step, sampled with the same seed, and the losses
-must be equal up to rounding. Both take turns within a run, and the speed-up is the median of the ratios; `processor` is
-that of processor time, which other programs on the machine disturb less. The model is a randomly initialised Qwen3.
+and update, against one of PhasedGRPOTrainer with one phase; one group a step, sampled with the same seed, and the
+losses must be equal up to rounding. Both take turns within a run, and the speed-up is the median of the ratios;
+`processor` is that of processor time, which other programs on the machine disturb less. The model is a randomly
+initialised Qwen3.
 """
 
 import argparse

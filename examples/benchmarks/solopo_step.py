@@ -5,21 +5,23 @@
     python examples/benchmarks/solopo_step.py --hidden_size 1024 --layers 16 --vocab_size 151936   # for a GPU
 
 All train the same randomly initialised Qwen2 on the same pairs: DPOTrainer runs both answers on the long prompt,
-SoLoPOTrainer both on the short one and the chosen one on the long one. Tokenizer and rows are made on the spot;
-nothing is downloaded. A step is the trainer's own, from TRL's callback before it to the one after it: training step,
-clipping and optimizer step, without building the batch. A run trains each of them in turn, in an order that changes,
-and ratios are taken within a run, so that a machine that becomes slower touches all.
+SoLoPOTrainer both on the short one and the chosen one on the long one. The short prompt is computed once for both
+answers, which can be done for the long prompt of DPO just as well (`objective="long_po"` of SoLoPOTrainer does).
+Tokenizer and rows are made on the spot; nothing is downloaded. A step is the trainer's own, from TRL's callback before
+it to the one after it: training step, clipping and optimizer step, without building the batch. A run trains each of
+them in turn, in an order that changes, and ratios are taken within a run, so that a machine that becomes slower
+touches all.
 
 Peak memory above the state is what a step adds to weights and optimizer state: activations, gradients, temporaries. On
 CUDA it is `max_memory_allocated` less what was allocated before the step, and the total is that peak itself. On CPU it
 is the peak of the resident memory (VmHWM of /proc, Linux only) less that before the step, in a process of its own for
 each, where freed blocks go back to the system at once.
 
-The bounds are of the work itself: linear in the tokens (2r + 1) / 2, r = short / long, as matrix products and stored
-activations are, and quadratic (2r² + 1) / 2, as attention is. Backward passes one after the other hold the larger side
-only: max(2r, 1) / 2; their extra forward pass of the short chosen answer is not in the bounds. What is the same
-for all weighs on the ratios of a small model: gradients, the optimizer's step, and on CPU the tiles of TRL's LM head,
-4096 tokens by the vocabulary.
+The bounds are of the work itself, without shared prefixes: linear in the tokens (2r + 1) / 2, r = short / long, as
+matrix products and stored activations are, and quadratic (2r² + 1) / 2, as attention is. Backward passes one after the
+other hold the larger side only: max(2r, 1) / 2; their extra forward pass of the short chosen answer is not in the
+bounds. What is the same for all weighs on the ratios of a small model: gradients, the optimizer's step, and on CPU the
+tiles of TRL's LM head, 4096 tokens by the vocabulary.
 """
 
 import argparse
@@ -50,6 +52,15 @@ from qwenlong_trl import SoLoPOConfig, SoLoPOTrainer
 
 CASES = ((8192, 1024), (4096, 1024), (2048, 512))  # tokens of the long and of the short side, answer included
 DPO, JOINT, SEQUENTIAL = "DPO, long prompt", "SoLoPO, joint", "SoLoPO, sequential"
+# Prefix sharing helps both: DPO computes its long prompt once for both answers, SoLoPO its short one.
+DPO_SHARED, UNSHARED = "DPO, prompt shared", "SoLoPO, not shared"
+WAYS = {  # settings of SoLoPOConfig; DPO itself is TRL's
+    DPO: None,
+    DPO_SHARED: {"objective": "long_po"},
+    UNSHARED: {"prefix_sharing": False},
+    JOINT: {},
+    SEQUENTIAL: {"sequential_backward": True},
+}
 GOALS = {JOINT: (0.65, 0.65), SEQUENTIAL: (None, 0.55)}  # time and memory at 8:1
 ANSWER_TOKENS = 32
 HEAD_SIZE = 64
@@ -164,11 +175,11 @@ def run(way: str, long: int, short: int, options, measure_memory: bool = True) -
                     algorithm="dpo",
                     max_length=short,
                     max_long_length=long,
-                    sequential_backward=way == SEQUENTIAL,
+                    **WAYS[way],
                     **shared,
                 ),
             )
-            tokens = 2 * short + long
+            tokens = 2 * long if way == DPO_SHARED else 2 * short + long
         with contextlib.redirect_stderr(io.StringIO()):  # progress bars of the reference, warnings about options
             trainer = trainer_class(
                 make_model(options),
@@ -214,7 +225,7 @@ def report(long: int, short: int, runs: list[dict[str, list]], memory: dict[str,
     def times(of_run: dict[str, list], way: str, clock: int) -> float:
         return statistics.median(step[clock] for step in of_run[way])
 
-    for way in (DPO, JOINT, SEQUENTIAL):
+    for way in WAYS:
         ratios, processor = (
             [times(of_run, way, clock) / times(of_run, DPO, clock) for of_run in runs] for clock in (0, 1)
         )
@@ -254,14 +265,14 @@ def main():
     # For the processes that measure memory on CPU: every block from 64 KiB on is a mapping of its own.
     os.environ |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
-    ways = [DPO, JOINT, SEQUENTIAL]
+    ways = list(WAYS)
     for long, short in CASES:
         memory = {}
         if not on_gpu and sys.platform == "linux":
             memory = {way: in_its_own_process(way, long, short, options) for way in ways}
         runs = []
         for i in range(options.runs):
-            order = ways[i % 3 :] + ways[: i % 3]
+            order = ways[i % len(ways) :] + ways[: i % len(ways)]
             runs.append({way: run(way, long, short, options, measure_memory=False) for way in order})
         report(long, short, runs, memory or (runs[-1] if on_gpu else {}), options)
         sys.stdout.flush()

@@ -58,7 +58,7 @@ def test_keyword_arguments_reach_the_attention_function(seen):
     If they are stopped or checked on the way: models would be found not to be exact; another way is needed.
     """
     model = tiny_model()
-    model.activation_checkpointing_enable()
+    model.gradient_checkpointing_enable()
     model.train()
     add_fused_lm_head(model)
     mark, ids = object(), torch.tensor([[4, 5, 6, 7]])

@@ -72,7 +72,7 @@ def compare(shared, plain, batch, values=1e-5, relative=1e-5, autocast=False):
 def test_equal_to_the_rows_themselves(shape, kind, checkpointing):
     shared = small_qwen3(kind)
     if checkpointing:
-        shared.activation_checkpointing_enable()
+        shared.gradient_checkpointing_enable()
     batch = batch_of(SHAPES[shape], shuffle=True)
     scorer = compare(shared, small_qwen3(), batch)
     rows, computed = scorer.tokens

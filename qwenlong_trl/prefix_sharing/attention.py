@@ -91,7 +91,9 @@ def merge(out: torch.Tensor, lse: torch.Tensor, other: torch.Tensor, other_lse: 
 
 def _has_flash(query: torch.Tensor) -> bool:
     head_dim = query.size(-1)
-    return query.is_cuda and query.dtype in _HALF and head_dim <= 256 and head_dim % 8 == 0
+    if not query.is_cuda or query.dtype not in _HALF or head_dim > 256 or head_dim % 8:
+        return False
+    return torch.version.hip is None and torch.cuda.get_device_capability(query.device) >= (8, 0)
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:

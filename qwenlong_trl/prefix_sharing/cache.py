@@ -65,6 +65,10 @@ class SharedPrefixCache(DynamicCache):
         if query.size(2) != 1:
             raise NotShareableError(f"it decodes {query.size(2)} tokens at once")
         layer = self.layers[layer_idx]
+        if key is not layer.keys:
+            raise NotShareableError("what its attention sees is not what this cache holds")
+        table, slots = self._table.to(query.device), self._slots.to(query.device)
+        hidden = None if self._hidden is None else self._hidden.to(query.device)
         device = query.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else value.dtype
         layer.convert_prompts(dtype)
@@ -72,15 +76,15 @@ class SharedPrefixCache(DynamicCache):
         rows, heads = query.shape[:2]
         shared = key.size(1)  # key-value heads
         # (B, heads, 1, head_dim) -> (B, key_value_heads, queries of each, head_dim)
-        query = (query.to(dtype) * scale).view(rows, shared, heads // shared, -1)
+        query = query.to(dtype).view(rows, shared, heads // shared, -1)
         with torch.autocast(device, enabled=False):
-            own, own_lse = _attend(query, key.to(dtype), value.to(dtype))
+            own, own_lse = _attend(query, key.to(dtype), value.to(dtype), scale)
             # The queries of a prompt, side by side: (U, key_value_heads, most * queries of each, head_dim)
-            together = query[self._table].unflatten(0, (-1, self._most)).transpose(1, 2)
-            out, lse = _attend(together.flatten(2, 3), layer.prompt_keys, layer.prompt_values, self._hidden)
+            together = query[table].unflatten(0, (-1, self._most)).transpose(1, 2)
+            out, lse = _attend(together.flatten(2, 3), layer.prompt_keys, layer.prompt_values, scale, hidden)
             shape = (self._most, heads // shared)
             out, lse = (
-                x.unflatten(2, shape).transpose(1, 2).flatten(0, 1)[self._slots] for x in (out, lse)
+                x.unflatten(2, shape).transpose(1, 2).flatten(0, 1)[slots] for x in (out, lse)
             )  # (B, key_value_heads, queries of each, …)
             merged, _ = merge(own, own_lse, out, lse)
         return merged.reshape(rows, 1, heads, -1)
@@ -101,9 +105,9 @@ class _Branches(DynamicLayer):
             self.prompt_keys, self.prompt_values = self.prompt_keys.to(dtype), self.prompt_values.to(dtype)
 
 
-def _attend(query, key, value, hidden=None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Queries `(n, heads, q, head_dim)`, scaled, on keys `(n, heads, k, head_dim)`: the result and its log-sum-exp."""
-    scores = (query @ key.transpose(-1, -2)).float()
+def _attend(query, key, value, scale, hidden=None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Queries `(n, heads, q, head_dim)` on keys `(n, heads, k, head_dim)`: the result and its log-sum-exp."""
+    scores = (query @ key.transpose(-1, -2)).float() * scale
     if hidden is not None:
         scores = scores.masked_fill(hidden, float("-inf"))
     lse = scores.logsumexp(dim=-1)

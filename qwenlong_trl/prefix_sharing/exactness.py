@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import torch
 
+from .attention import shared_prefix_attention
 from .cache import SharedPrefixCache, is_ordinary
 from .forward import SharedPrefixForward
-from .interface import NotShareableError, decoding, text_config
+from .interface import NotShareableError, decoding, has_virtual_tokens, text_config
+from .packing import SharedPrefixes
 from .rollouts import read_prompts
 
 
 # Mean differences of log-probabilities that are rounding. Were a branch to see its siblings, or its prompt not, a
 # trained model would be off by whole units.
 _ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-4}
-_ROUNDING_HALF = 0.05
+_ROUNDING_HALF = 0.1
 
 # Dropout of classification heads, which language models do not have.
 _OTHER_HEADS = ("classifier", "summary")
@@ -26,7 +28,7 @@ _OTHER_HEADS = ("classifier", "summary")
 _LENGTH_DEPENDENT = ("dynamic", "longrope")
 
 
-def why_not_scoring(model: torch.nn.Module) -> str | None:
+def why_not_scoring(model: torch.nn.Module, device: torch.device | None = None) -> str | None:
     """
     Why [`SharedPrefixForward`] would not be exact for a model, or `None` where it is. Costs two forward passes of some
     40 tokens, the same on every process. To be called without gradient and without activation checkpointing.
@@ -34,15 +36,20 @@ def why_not_scoring(model: torch.nn.Module) -> str | None:
     Args:
         model ([`~transformers.PreTrainedModel`]):
             With TRL's fused LM head; wrappers of PEFT and of processes included.
+        device ([`~torch.device`], *optional*):
+            Where its inputs go. Defaults to that of its first parameter, which offloading may have moved.
     """
     reason = _seen_in_configuration(model)
     if reason is not None:
         return reason
-    batch = _probe(model)
+    batch = _probe(model, device)
     try:
+        _try_backward(model, batch["input_ids"].device)
         ours = SharedPrefixForward(model)(**batch, fused_lm_head=True).log_probs
     except NotShareableError as error:
         return str(error)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # whatever a foreign forward does with an argument that it does not know
         return f"its forward pass failed on a packed row ({type(error).__name__}: {error})"
     return _compare(model, ours, model(**batch, fused_lm_head=True, use_cache=False).log_probs)
@@ -73,6 +80,8 @@ def why_not_decoding(model: torch.nn.Module) -> str | None:
                 ours.append(outputs.logits[:, -1])
     except NotShareableError as error:
         return str(error)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:
         return f"a step of decoding failed behind shared prompts ({type(error).__name__}: {error})"
     whole = model(
@@ -85,6 +94,8 @@ def why_not_decoding(model: torch.nn.Module) -> str | None:
 
 
 def _seen_in_configuration(model: torch.nn.Module) -> str | None:
+    if has_virtual_tokens(model):
+        return "it is prompt-tuned: tokens that are no part of a row stand in front of it"
     config = text_config(model)
     for name, value in config.to_dict().items():
         random = ("drop" in name or "jitter" in name) and isinstance(value, float) and value > 0
@@ -97,19 +108,22 @@ def _seen_in_configuration(model: torch.nn.Module) -> str | None:
     kinds = set(getattr(config, "layer_types", None) or []) - {"full_attention"}
     if kinds:
         return f"it has layers of the kind {', '.join(sorted(kinds))}"
-    if getattr(config, "sliding_window", None) and not hasattr(config, "layer_types"):
+    if getattr(config, "sliding_window", None) and not getattr(config, "layer_types", None):
         return f"its attention has a window (sliding_window={config.sliding_window})"
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    kind = rope.get("rope_type") if isinstance(rope, dict) else None
-    if kind in _LENGTH_DEPENDENT:
-        return f"its rotary embedding ({kind}) depends on the longest row of a batch"
+    for each in (
+        rope,
+        *(part for part in rope.values() if isinstance(part, dict)),
+    ):  # one for each kind of layer, maybe
+        if each.get("rope_type") in _LENGTH_DEPENDENT:
+            return f"its rotary embedding ({each['rope_type']}) depends on the longest row of a batch"
     return None
 
 
-def _probe(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def _probe(model: torch.nn.Module, device: torch.device | None = None) -> dict[str, torch.Tensor]:
     """Two prompts, of 9 and 7 tokens, with two completions each, of 5, 3, 4 and 5: padded on both sides."""
     config = text_config(model)
-    device = next(model.parameters()).device
+    device = next(model.parameters()).device if device is None else device
     tokens = (torch.arange(4 * 14, device=device) * 7919 + 13).view(4, 14) % config.vocab_size
     tokens[[1, 3], :9] = tokens[[0, 2], :9]
     columns = torch.arange(14, device=device)
@@ -117,6 +131,19 @@ def _probe(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     mask = ((columns >= starts) & (columns < ends)).long()
     labels = tokens.masked_fill((mask == 0) | (columns < 9), -100)
     return {"input_ids": tokens, "attention_mask": mask, "labels": labels}
+
+
+def _try_backward(model: torch.nn.Module, device: torch.device) -> None:
+    """One backward pass of attention with the model's sizes: a kernel may be there for the forward pass alone."""
+    config = text_config(model)
+    heads = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    layout = SharedPrefixes([3], [[2, 1]])
+    dtype = next(model.parameters()).dtype
+    with torch.enable_grad():
+        shape = (1, heads, layout.tokens, head_dim)
+        inputs = [torch.ones(shape, dtype=dtype, device=device, requires_grad=True) for _ in range(3)]
+        torch.autograd.grad(shared_prefix_attention(*inputs, layout).sum(), inputs)
 
 
 def _compare(model: torch.nn.Module, ours: torch.Tensor, theirs: torch.Tensor) -> str | None:

@@ -40,15 +40,13 @@ class SharedPrefixForward:
             Of the last call, how many tokens the rows had, and how many were computed.
 
     Raises:
-        [`NotShareableError`]: if the model's attention cannot serve shared prefixes.
+        [`NotShareableError`]: when called, if the model's attention cannot serve shared prefixes.
     """
 
     def __init__(self, model: torch.nn.Module):
         self.model = model
         self.tokens = (0, 0)
         self._attention = attention_name(model)
-        if self._attention != "eager":
-            attach(self._attention)
 
     def __call__(self, *, input_ids, attention_mask, labels, fused_lm_head=True, use_cache=False, **inputs):
         packed = None if inputs or not fused_lm_head else pack_rows(input_ids, attention_mask, labels)
@@ -58,6 +56,8 @@ class SharedPrefixForward:
             batch = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
             return self.model(**batch, fused_lm_head=fused_lm_head, use_cache=use_cache, **inputs)
         self.tokens = (packed.row_tokens, length)
+        if self._attention != "eager":
+            attach(self._attention)  # each time: a name can be registered again
         outputs = self.model(
             input_ids=packed.input_ids,
             position_ids=packed.position_ids,

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _DECODING: ContextVar[SharedPrefixCache | None] = ContextVar("decoding", default=None)
 
+# The mask of a packed row: what takes it for one fails, instead of attending to everything.
+_NO_MASK = (1, 1, 1, 0)
+
 # What attention layers may ask for besides scores, causality and a scale; each changes the result.
 _FOREIGN = ("sliding_window", "softcap", "s_aux", "position_bias", "head_mask", "cache")
 
@@ -42,9 +45,19 @@ def attention_name(model: torch.nn.Module) -> str | None:
 
 def text_config(model: torch.nn.Module):
     """The configuration of a model's language part, through the wrappers of DDP, FSDP and DeepSpeed."""
+    return _unwrapped(model).config.get_text_config()
+
+
+def has_virtual_tokens(model: torch.nn.Module) -> bool:
+    """Whether PEFT puts tokens or keys of its own in front of every row."""
+    configs = getattr(_unwrapped(model), "peft_config", None) or {}
+    return any(config.is_prompt_learning for config in configs.values())
+
+
+def _unwrapped(model: torch.nn.Module) -> torch.nn.Module:
     while not hasattr(model, "config") or isinstance(model.config, dict):
         model = model.module
-    return model.config.get_text_config()
+    return model
 
 
 def attach(name: str) -> None:
@@ -68,7 +81,9 @@ def attach(name: str) -> None:
         if shared_prefixes is None and cache is None:
             return original(module, query, key, value, attention_mask, *args, **kwargs)
         scale = _plain_scale(module, args, kwargs)
-        if cache is not None:
+        if shared_prefixes is not None and (attention_mask is None or attention_mask.shape != _NO_MASK):
+            raise NotShareableError(f"its {type(module).__name__} makes a mask of its own")
+        if shared_prefixes is None:
             return cache.attend(module.layer_idx, query, key, value, scale), None
         return shared_prefix_attention(query, key, value, shared_prefixes, scale), None
 
@@ -110,9 +125,10 @@ def decoding(model: torch.nn.Module, cache: SharedPrefixCache) -> Iterator[None]
 def layout_arguments(name: str, prefixes: SharedPrefixes, device: torch.device, dtype: torch.dtype) -> dict:
     """How a forward pass is told the layout of a packed row: by `shared_prefixes`, or, for `"eager"`, by a mask."""
     if name != "eager":
+        prefixes.offsets(device)  # once, and not in the copies that FSDP makes for each layer
         # Any mask of four dimensions goes through to the attention function as it is. None would make transformers
         # find "packed sequences" where positions start again, and build a mask of L x L.
-        return {"attention_mask": torch.ones(1, 1, 1, 1, device=device), "shared_prefixes": prefixes}
+        return {"attention_mask": torch.ones(_NO_MASK, device=device), "shared_prefixes": prefixes}
     seen = prefixes.mask(device)
     mask = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, torch.finfo(dtype).min)
     return {"attention_mask": mask[None, None]}

@@ -133,7 +133,9 @@ class PackedRows:
         """What was computed for each position of the packed row, of shape `(1, L)`, as a batch of that shape, in which
         column j belongs to the prediction of token j + 1, as in causal language models; 0 elsewhere."""
         batch = values.new_zeros(shape)
-        return batch.index_put((self.rows, self.columns - 1), values[0, self.sources])
+        # A model that is split over devices may end on another one than its input.
+        rows, columns, sources = (x.to(values.device) for x in (self.rows, self.columns, self.sources))
+        return batch.index_put((rows, columns - 1), values[0, sources])
 
 
 def pack_rows(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor) -> PackedRows | None:
@@ -147,7 +149,7 @@ def pack_rows(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: tor
 
     Returns:
         [`PackedRows`], or `None` if there is nothing to gain or the batch is no such one: no two rows share a prompt,
-        a row with a prompt of fewer than two tokens, padding in the middle of a prompt or a completion.
+        a row with a prompt of fewer than two tokens, padding in the middle of a row.
     """
     device = input_ids.device
     ids, mask, targets = (x.cpu().numpy() for x in (input_ids, attention_mask != 0, labels))
@@ -160,9 +162,8 @@ def pack_rows(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: tor
     for row in range(height):
         columns = np.flatnonzero(mask[row])
         prompt, completion = columns[columns < starts[row]], columns[columns >= starts[row]]
-        for part in (prompt, completion):
-            if len(part) and part[-1] - part[0] != len(part) - 1:
-                return None
+        if len(columns) and columns[-1] - columns[0] != len(columns) - 1:
+            return None
         if len(prompt) < 2:
             return None
         prompts.append(prompt)

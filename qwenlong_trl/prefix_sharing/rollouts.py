@@ -18,7 +18,7 @@ import torch
 from transformers import DynamicCache, GenerationConfig
 
 from .cache import SharedPrefixCache, is_ordinary
-from .interface import decoding
+from .interface import decoding, has_virtual_tokens
 
 
 def read_prompts(model: torch.nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
@@ -74,7 +74,7 @@ def generate_shared(
             Anything else goes the ordinary way.
     """
     arguments = {"input_ids": input_ids, "attention_mask": attention_mask, "generation_config": generation_config}
-    if inputs or not _is_plain(generation_config):
+    if inputs or not _is_plain(generation_config, model) or has_virtual_tokens(model):
         return generate(**arguments, **inputs)
     first, owners = equal_rows(input_ids, attention_mask)
     read = attention_mask[first, :-1]
@@ -124,12 +124,25 @@ def caches(
     else:
         cache = prompts if last else copy.deepcopy(prompts)
         if len(owners) > mask.size(0):
-            cache.batch_select_indices(torch.tensor(owners, device=mask.device))
+            cache.batch_select_indices(torch.tensor(owners))  # on CPU, as layers may lie on several devices
         yield cache
 
 
-def _is_plain(config: GenerationConfig) -> bool:
-    plain = {"num_beams": 1, "num_return_sequences": 1, "use_cache": True}
-    return config.cache_implementation is None and all(
-        getattr(config, name) in (None, value) for name, value in plain.items()
-    )
+def _is_plain(config: GenerationConfig, model: torch.nn.Module) -> bool:
+    """Whether `generate` reads each row once and continues it by itself. What the configuration leaves open, the
+    model's own decides, as in `generate`."""
+    own = getattr(getattr(model, "get_base_model", lambda: model)(), "generation_config", None)
+    plain = {
+        "num_beams": 1,
+        "num_return_sequences": 1,
+        "use_cache": True,
+        "cache_implementation": None,
+        "guidance_scale": 1,
+        "prompt_lookup_num_tokens": None,
+        "assistant_early_exit": None,
+    }
+    for name, value in plain.items():
+        given = getattr(config, name, None)
+        if (getattr(own, name, None) if given is None else given) not in (None, value):
+            return False
+    return True

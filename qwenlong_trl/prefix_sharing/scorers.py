@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from accelerate.utils import gather_object
 from transformers.utils import logging
 from trl.models.utils import disable_gradient_checkpointing
 
@@ -17,8 +18,8 @@ class Scorers:
     """
     Decides once for each model, when it scores for the first time, and says so in the log.
 
-    Every process decides by itself, but all of them make the same forward passes to find out, so that models which are
-    sharded among them can be asked, too.
+    All processes make the same forward passes to find out, so that models which are sharded among them can be asked,
+    and decide alike.
 
     Args:
         trainer ([`~trl.GRPOTrainer`] or [`~trl.DPOTrainer`]):
@@ -34,8 +35,10 @@ class Scorers:
         if not getattr(self.trainer.args, "prefix_sharing", True):
             return model
         if model not in self._scorers:
-            reason = self._why_not(model)
-            which = "the reference model" if model is self.trainer.ref_model else "the model"
+            # All processes do what one of them must: how many forward passes there are depends on it.
+            reason = next(filter(None, gather_object([self._why_not(model)])), None)
+            own = (self.trainer.model, self.trainer.model_wrapped)
+            which = "the model" if model in own else "the reference model"
             if reason is None:
                 logger.info(f"Prefix sharing is on for {which}.")
             else:
@@ -52,6 +55,8 @@ class Scorers:
             return "it takes images"
         if trainer.aux_loss_enabled:
             return "its load-balancing loss counts a prompt as often as it is computed (set router_aux_loss_coef=0)"
+        if trainer.args.neftune_noise_alpha:
+            return "NEFTune's noise is drawn for every row"
         if trainer.args.torch_compile:
             return "it is compiled, which every new layout of a batch would do again"
         with (
@@ -59,4 +64,4 @@ class Scorers:
             disable_gradient_checkpointing(trainer.model, trainer.args.gradient_checkpointing_kwargs),
             trainer.accelerator.autocast(),
         ):
-            return why_not_scoring(model)
+            return why_not_scoring(model, trainer.accelerator.device)

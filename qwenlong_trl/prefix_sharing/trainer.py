@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from accelerate.utils import gather_object
 from transformers.utils import logging
 
 from .exactness import why_not_decoding
@@ -57,10 +58,7 @@ class PrefixSharingMixin:
         plain = not compute_aux_loss and all(value is None for value in inputs.values())
         scorer = self._scorer(model) if plain else model
         if scorer is not model and batch_size is not None and not torch.is_grad_enabled():
-            # Whole groups at a time: without gradient they need less memory than a micro-batch in training.
-            train = self.model.training
-            group = self.num_generations if train else self.num_generations_eval
-            batch_size = math.ceil(batch_size / group) * group
+            batch_size = self._rows_without_gradient(batch_size, input_ids.size(1), logits_to_keep)
         result = super()._get_per_token_logps_and_entropies(
             scorer,
             input_ids,
@@ -73,10 +71,17 @@ class PrefixSharingMixin:
         )
         if scorer is not model and torch.is_grad_enabled():
             rows, computed = scorer.tokens
-            self._metrics["train" if self.model.training else "eval"]["prefix_sharing/token_ratio"].append(
-                rows / computed
-            )
+            self._metrics["train"]["prefix_sharing/token_ratio"].append(rows / computed)
         return result
+
+    def _rows_without_gradient(self, batch_size: int, width: int, completion: int) -> int:
+        """Rows in one forward pass without gradient, where TRL takes `batch_size`: whole groups, so that they share,
+        as long as that is at most twice as many tokens."""
+        group = self.num_generations if self.model.training else self.num_generations_eval
+        fitting = (2 * batch_size * width - (width - completion)) // completion
+        rows = max(batch_size, min(math.ceil(batch_size / group) * group, fitting))
+        # Prompts and completions are padded by each process for itself, and all make as many forward passes.
+        return min(gather_object([rows]))
 
     def _scorer(self, model):
         if self._scorers is None:
@@ -117,13 +122,14 @@ class PrefixSharingMixin:
             yield
             return
         model = self.accelerator.unwrap_model(self.model_wrapped)
+        before = vars(model).get("generate")  # of whoever else has replaced it
         generate = model.generate
 
         @functools.wraps(generate)
         def shared(**inputs):
             if self._share_decoding is None:
-                with torch.no_grad():
-                    reason = why_not_decoding(model)
+                with torch.no_grad(), self.accelerator.autocast():
+                    reason = next(filter(None, gather_object([why_not_decoding(model)])), None)
                 self._share_decoding = reason is None
                 if reason is None:
                     logger.info("Prefix sharing is on for rollouts.")
@@ -137,4 +143,7 @@ class PrefixSharingMixin:
         try:
             yield
         finally:
-            del model.generate
+            if before is None:
+                del model.generate
+            else:
+                model.generate = before

@@ -93,6 +93,7 @@ class SoLoPOTrainer(DPOTrainer):
             super().__init__(model, ref_model, args=args, **kwargs)
         finally:
             args.precompute_ref_log_probs &= not args.reference_free
+        self.scorers = Scorers(self)  # anew: a reference that is let go of is not kept
         self.precompute_ref_logps &= not args.reference_free
         self._use_twin_collator()
         if self._is_vision_dataset:

@@ -8,7 +8,7 @@ from peft import LoraConfig, PrefixTuningConfig, get_peft_model
 from shared_rows import VOCABULARY, small_llama, small_qwen3, with_head
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from qwenlong_trl.prefix_sharing import why_not_decoding, why_not_scoring
+from qwenlong_trl.prefix_sharing import attention, why_not_decoding, why_not_scoring
 
 
 _SIZES = {
@@ -97,9 +97,36 @@ def test_dropout_of_lora():
 
 
 def test_virtual_tokens():
-    """Prefix tuning puts keys in front of every row: a packed row has them once more than it should, or not at all."""
+    """Prefix tuning puts keys in front of every row."""
     model = get_peft_model(small_llama(), PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
-    assert why_not_scoring(model) is not None
+    assert all("prompt-tuned" in reason for reason in reasons(model))
+
+
+def test_a_kernel_without_a_backward_pass(monkeypatch):
+    monkeypatch.setattr(attention, "_piecewise_backward", None)
+    assert "NoneType" in reasons(small_qwen3())[0]
+
+
+def test_memory_that_runs_out_is_no_reason(monkeypatch):
+    def full(*args):
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(attention, "_piecewise_forward", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        reasons(small_qwen3())
+
+
+@pytest.mark.parametrize("parameters", [{"rope_type": "longrope"}, {"full_attention": {"rope_type": "dynamic"}}])
+def test_rotary_scalings_of_the_longest_row(parameters):
+    model = small_qwen3()
+    model.config.rope_parameters = parameters
+    assert "longest row" in reasons(model)[0]
+
+
+def test_float32_weights_under_autocast():
+    """How TRL trains unless it is told otherwise."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert reasons(small_qwen3()) == (None, None)
 
 
 def test_eager_attention_scores_with_a_mask_and_does_not_decode():

@@ -105,6 +105,26 @@ def test_autocast():
     torch.testing.assert_close(found.logits[0], expected.logits[0], atol=0.3, rtol=0.1)
 
 
+@pytest.mark.parametrize("own", [{"use_cache": False}, {"num_beams": 2}, {"cache_implementation": "static"}], ids=str)
+@SHARED
+def test_what_the_configuration_leaves_open_the_model_decides(own, share_decoding):
+    """As saved models may have it."""
+    model = small_qwen3()
+    for name, value in own.items():
+        setattr(model.generation_config, name, value)
+    expected, found = both_ways(model, *prompts_of([9], [3]), config_of(), share_decoding)
+    assert torch.equal(found, expected)
+
+
+def test_another_cache_within_decoding_is_told_apart():
+    model = small_qwen3().eval()
+    ids, mask = prompts_of([9], [2])
+    with torch.no_grad():
+        cache = SharedPrefixCache(read_prompts(model, ids[:1], mask[:1]), mask[:1], [0, 0])
+        with decoding(model, cache), pytest.raises(NotShareableError, match="not what this cache holds"):
+            model(input_ids=ids[:, :1], use_cache=True)
+
+
 def test_the_cache_holds_a_prompt_once():
     model = small_qwen3().eval()
     ids, mask = prompts_of([9], [8])
@@ -145,6 +165,7 @@ def test_sliding_windows_repeat_their_cache():
         ([9], [3], {"do_sample": True, "num_return_sequences": 2}),
         ([9], [3], {"use_cache": False}),
         ([9], [3], {"cache_implementation": "static"}),
+        ([9], [3], {"guidance_scale": 2.0}),
     ],
     ids=str,
 )

@@ -20,7 +20,8 @@ from shared_rows import (
     with_head,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+from transformers import AttentionInterface, Qwen3MoeConfig, Qwen3MoeForCausalLM
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from qwenlong_trl.prefix_sharing import SharedPrefixForward, attention, forward, why_not_scoring
 
@@ -231,6 +232,17 @@ def test_other_inputs_and_other_heads_go_to_the_model():
     torch.testing.assert_close(
         scorer(**batch, position_ids=positions, fused_lm_head=True).log_probs,
         model(**batch, fused_lm_head=True).log_probs,
+    )
+
+
+def test_a_name_that_is_registered_again():
+    """Loading a kernel from the Hub does that; without our function the mask of a packed row would show everything."""
+    model = small_qwen3()
+    scorer = SharedPrefixForward(model)
+    AttentionInterface.register("sdpa", sdpa_attention_forward)
+    batch = batch_of(SHAPES["one group"])
+    torch.testing.assert_close(
+        scorer(**batch, fused_lm_head=True).log_probs, model(**batch, fused_lm_head=True).log_probs
     )
 
 

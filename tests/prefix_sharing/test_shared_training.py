@@ -106,3 +106,38 @@ def test_evaluation(tmp_path):
     assert ours["eval_loss"] == pytest.approx(theirs["eval_loss"], abs=1e-6)
     assert ours["eval_reward"] == theirs["eval_reward"]
     assert ours["eval_entropy"] == pytest.approx(theirs["eval_entropy"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "width", "completion", "rows"),
+    [
+        (1, 70_000, 10_000, 8),  # long prompts: the whole group
+        (1, 17_000, 16_000, 2),  # long completions: no more than twice the tokens
+        (4, 100, 20, 8),
+        (12, 100, 20, 16),
+        (3, 100, 90, 6),
+    ],
+)
+def test_rows_of_a_pass_without_gradient(tmp_path, batch_size, width, completion, rows):
+    trainer = train(Shared, tmp_path, max_steps=1, lengths=(4,) * 4)
+    trainer.num_generations = 8
+    assert trainer._rows_without_gradient(batch_size, width, completion) == rows
+
+
+def test_a_generate_of_someone_else_is_put_back(tmp_path):
+    trainer = train(Shared, tmp_path, max_steps=1, lengths=(4,) * 4)
+    assert "generate" not in vars(trainer.model)
+    theirs = trainer.model.generate
+    trainer.model.generate = theirs
+    with trainer._shared_generate():
+        assert trainer.model.generate is not theirs
+    assert vars(trainer.model)["generate"] is theirs
+
+
+def test_mixed_precision_shares_in_all_places(tmp_path, transformers_log):
+    """Weights in float32 and autocast to bfloat16, TRL's default."""
+    with transformers_log.at_level("INFO"):
+        shared = train(Shared, tmp_path, bf16=True, max_steps=2)
+    lines = [record.message for record in transformers_log.records if "refix sharing" in record.message]
+    assert lines == ["Prefix sharing is on for rollouts.", "Prefix sharing is on for the model."]
+    assert shared.state.log_history[0]["prefix_sharing/token_ratio"] > 1.2

@@ -29,6 +29,7 @@ from datasets import Dataset
 from torch.nn.parallel import DistributedDataParallel
 from trl import DPOTrainer
 
+from ..engines.activation_checkpointing import fix_activation_checkpointing
 from .collator import REFERENCE_COLUMNS, DataCollatorForSoLoPO
 from .config import SoLoPOConfig
 from .losses import alignment_distance, preference_loss, rewards
@@ -92,6 +93,7 @@ class SoLoPOTrainer(DPOTrainer):
         finally:
             args.precompute_ref_log_probs &= not args.reference_free
         self.precompute_ref_logps &= not args.reference_free
+        fix_activation_checkpointing(self.model, args.activation_checkpointing_kwargs)
         self._use_twin_collator()
         if self._is_vision_dataset:
             raise ValueError("SoLoPOTrainer trains on text; the data set has a column `image` or `images`")

@@ -41,6 +41,7 @@ def test_a_file_system_that_refuses_large_files(tmp_path):
     assert [result["number"] for result in found.values()] == [errno.EFBIG, errno.EFBIG, errno.EIO]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0,
     reason="this system lets nobody mount a file system of their own",

@@ -70,11 +70,15 @@ class StopOnSignal(TrainerCallback):
         again = self.signal_name is not None
         if again and "TORCHELASTIC_RUN_ID" in os.environ and time.monotonic() - self._received_at < _SAME:
             return
-        if again or os.getpid() != self._process:  # a child that a reward has forked is not training
+        child = os.getpid() != self._process  # forked since: a worker of a data loader, for example
+        # From a terminal, children get SIGINT as well, and are needed until the end of the step.
+        if again or (child and number != signal.SIGINT):
             self._restore()
             signal.raise_signal(number)
             return
         self.signal_name, self._received_at = signal.Signals(number).name, time.monotonic()
+        if child:
+            return
         # Not `print`: this may have interrupted one.
         os.write(2, f"{self.signal_name}: saving and stopping as soon as possible; again to stop at once\n".encode())
 

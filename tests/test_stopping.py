@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import run_on_two_processes
 from tiny import parity_reward
 
 
@@ -21,7 +20,6 @@ from qwenlong_trl.checkpoints import newest_complete_checkpoint  # noqa: E402
 from qwenlong_trl.stopping import SIGNALS, StopOnSignal  # noqa: E402
 
 
-STOP_WORKER = str(Path(__file__).parent / "phased_grpo" / "stop_worker.py")
 LONG_WINDOWS = {"steps_per_generation": 4, "retrospective": "weighted"}  # two steps each
 
 
@@ -88,6 +86,20 @@ def test_a_second_signal_ends_at_once(tmp_path, number):
         assert signal.getsignal(number) is ended
     finally:
         signal.signal(number, first)
+
+
+def test_torchrun_passing_on_what_came_already_is_no_second_signal(tmp_path, monkeypatch):
+    rewards = rewards_that_signal(2, signal.SIGINT, signal.SIGTERM)
+
+    def under_torchrun(completions, trainer_state, **columns):
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+        return rewards(completions, trainer_state, **columns)
+
+    trainer = phased(tmp_path, under_torchrun)
+    with StopOnSignal() as stop:
+        trainer.add_callback(stop)
+        trainer.train()
+    assert stop.stopped and stop.signal_name == "SIGINT" and trainer.state.global_step == 4
 
 
 def test_a_signal_in_the_last_steps_changes_nothing(tmp_path):
@@ -173,9 +185,27 @@ def test_preferences_stop_after_the_step(tmp_path):
     assert all(torch.equal(value, expected[name]) for name, value in solopo_runs.parameters(resumed).items())
 
 
-def test_of_two_processes_one_is_enough(tmp_path):
-    done = run_on_two_processes([STOP_WORKER, str(tmp_path)])
-    assert sorted(line for line in done.stdout.splitlines() if line.startswith("rank")) == [
-        "rank 0: stopped by a signal to another process after step 4 of 8, resumed equal",
-        "rank 1: stopped by SIGTERM after step 4 of 8, resumed equal",
-    ]
+def test_forked_children_outlive_ctrl_c_once_and_obey_sigterm(tmp_path):
+    """A terminal sends SIGINT to all its processes; a child that is still needed must not end before its parent."""
+    ends = []
+
+    def forking(completions, trainer_state, **columns):
+        if trainer_state.global_step == 0:
+            for numbers in ([signal.SIGINT], [signal.SIGINT, signal.SIGINT], [signal.SIGTERM]):
+                child = os.fork()
+                if child == 0:
+                    try:
+                        for number in numbers:
+                            os.kill(os.getpid(), number)
+                    except KeyboardInterrupt:
+                        os._exit(130)
+                    os._exit(0)
+                ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        return parity_reward(completions)
+
+    trainer = phased(tmp_path, forking)
+    with StopOnSignal() as stop:
+        trainer.add_callback(stop)
+        trainer.train()
+    assert ends == [0, 130, -signal.SIGTERM]
+    assert stop.signal_name is None and trainer.state.global_step == 8

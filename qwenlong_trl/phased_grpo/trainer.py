@@ -45,7 +45,7 @@ from .phase import LIVE_ATTRIBUTES
 from .plan import PhasePlan
 from .resume import checkpoint_to_resume, run_signature, write_json
 from .reward_faults import checked_rewards
-from .rollouts import Rollouts
+from .rollouts import Rollouts, checked_rollout_func, require_tokens
 from .sampler import WindowClock, reserve_rows, window_rows
 from .schedule import phased_lr_lambda
 from .start_policy import StartPolicy
@@ -116,6 +116,7 @@ class PhasedGRPOTrainer(CurriculumCheckpoints, PrefixSharingMixin, GRPOTrainer):
             processing_class=processing_class,
             **kwargs,
         )
+        self.rollout_func = checked_rollout_func(self.rollout_func)
         fix_activation_checkpointing(self.model, args.activation_checkpointing_kwargs)
         self._signature = run_signature(args, data, self.reward_func_names)
         name = args.accuracy_reward or self.reward_func_names[0]
@@ -209,6 +210,12 @@ class PhasedGRPOTrainer(CurriculumCheckpoints, PrefixSharingMixin, GRPOTrainer):
             ids = [self.curriculum.ids[row] for row in self._rollouts.rows]
             self.curriculum.observe(ids, self._rollouts.accuracies, into=self._scoring)
         return rewards
+
+    def _generate_single_turn(self, *args, **kwargs):
+        completion_ids, logprobs = super()._generate_single_turn(*args, **kwargs)
+        if not self.tools:  # after the answer of a tool, nothing more may come
+            require_tokens(completion_ids, self.state.global_step + 1)
+        return completion_ids, logprobs
 
     def _tokenize_prompts(self, prompts: list):
         # A group repeats its prompt: tokenise it once. Images are tied to rows, so vision models keep the stock path.

@@ -78,13 +78,3 @@ def test_step_end_can_ask_for_a_save_and_the_end(tmp_path):
     trainer.train()
     assert trainer.state.global_step == 1 < trainer.state.max_steps
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-1"]
-
-
-def test_reward_funcs(trained):
-    """`checked_rewards` replaces `reward_funcs` while `_calculate_rewards` runs; their names are in
-    `reward_func_names`, one for each.
-
-    If they are read from elsewhere: replace them there.
-    """
-    assert len(trained.reward_funcs) == len(trained.reward_func_names) == 2
-    assert all(callable(function) for function in trained.reward_funcs)

@@ -1,21 +1,16 @@
-"""Under `torchrun` on two processes: `stop_worker.py FOLDER`. The second process gets SIGTERM, both stop and go on."""
+"""For `worker.py` on two processes: the second one gets SIGTERM, both stop at the same step and go on exactly."""
 
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
+from runs import assert_equal_runs, make_args, make_trainer
+from tiny import parity_reward
+from transformers import Trainer
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-
-from processes import leave  # noqa: E402
-from runs import assert_equal_runs, make_args, make_trainer  # noqa: E402
-from tiny import parity_reward  # noqa: E402
-from transformers import Trainer  # noqa: E402
-
-from qwenlong_trl.checkpoints import newest_complete_checkpoint  # noqa: E402
-from qwenlong_trl.stopping import StopOnSignal  # noqa: E402
+from qwenlong_trl.checkpoints import newest_complete_checkpoint
+from qwenlong_trl.stopping import StopOnSignal
 
 
 SETTINGS = {"steps_per_generation": 4, "retrospective": "weighted", "save_strategy": "no"}
@@ -36,7 +31,7 @@ def write_late() -> None:
     Trainer._save_rng_state = late
 
 
-def main(folder: Path) -> None:
+def stop_one_of_two(folder: Path) -> None:
     rank = int(os.environ["RANK"])
     if rank == 1:
         write_late()
@@ -64,8 +59,3 @@ def main(folder: Path) -> None:
     resumed.train(resume_from_checkpoint=True)
     assert_equal_runs(resumed, whole)
     print(f"rank {rank}: {said}, resumed equal\n", end="", flush=True)  # in one write: both ranks share the pipe
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
-    leave()

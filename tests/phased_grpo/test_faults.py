@@ -12,6 +12,7 @@ from tiny import parity_reward, tiny_model, tiny_prompts, tiny_tokenizer
 
 from qwenlong_trl import CurriculumMismatchError, Phase, PhasedGRPOTrainer, RewardError
 from qwenlong_trl.checkpoints import newest_complete_checkpoint
+from qwenlong_trl.phased_grpo.rollouts import require_tokens
 
 
 SHORT = {"phases": [Phase(max_prompt_length=8, max_steps=2), Phase(max_prompt_length=16, max_steps=2)]}
@@ -202,6 +203,19 @@ def test_some_empty_completions(tmp_path):
     assert 0.1 < seen.count("") / len(seen) < 0.9
     assert all(math.isfinite(entry["loss"]) for entry in logs(trainer))
     assert all(torch.isfinite(value).all() for value in parameters(trainer).values())
+
+
+def test_completions_without_any_token_are_refused(tmp_path):
+    def rollout(prompts, trainer):
+        ids = [trainer.processing_class(prompt)["input_ids"] for prompt in prompts]
+        answers = [[7, 1] if i != 5 else [] for i in range(len(prompts))]
+        return {"prompt_ids": ids, "completion_ids": answers, "logprobs": [[0.0] * len(a) for a in answers]}
+
+    trainer = make_trainer(make_args(tmp_path, save_strategy="no", **SHORT), rollout_func=rollout)
+    with pytest.raises(ValueError, match="in step 1, 1 of 16 completions have no token at all"):
+        trainer.train()
+    with pytest.raises(ValueError, match="2 of 3 completions have no token at all"):
+        require_tokens([[], [1], []], step=1)
 
 
 # ---- a phase without signal -----------------------------------------------------------------------------------------

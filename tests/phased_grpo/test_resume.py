@@ -28,9 +28,13 @@ def test_resume_after_several_passes_over_the_prompts(tmp_path):
     assert check_resume_everywhere(tmp_path, SETTINGS["hard_zero"], lengths=(5,) * 9 + (12,) * 9) == 7
 
 
-def test_resume_on_two_processes(tmp_path):
+def test_resume_and_stop_on_two_processes(tmp_path):
     done = run_on_two_processes([WORKER, "resume", str(tmp_path)]).stdout
     assert "resumed {'hard_zero': 7, 'scored': 3, 'mask_long_windows': 3, 'resample': 3}" in done
+    assert sorted(line for line in done.splitlines() if line.startswith("rank")) == [
+        "rank 0: stopped by a signal to another process after step 4 of 8, resumed equal",
+        "rank 1: stopped by SIGTERM after step 4 of 8, resumed equal",
+    ]
 
 
 def test_sigkill_within_a_window_or_a_save_and_restart(tmp_path):

@@ -17,10 +17,6 @@ def check(printed: str, kills: int, least_in_saves: int) -> None:
     assert "checkpoints cut short that are left: 0; temporary files: none" in printed
 
 
-def test_a_short_soak():
-    check(run_python([SOAK, "--steps", "16", "--kills", "3"]).stdout, 3, 1)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_soak():

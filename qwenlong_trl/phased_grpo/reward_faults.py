@@ -29,9 +29,14 @@ def checked_rewards(trainer, inputs: list[dict[str, Any]]) -> Iterator[None]:
         trainer ([`PhasedGRPOTrainer`]):
             Whose `reward_funcs` are replaced meanwhile.
         inputs (`list[dict]`):
-            The rows that are scored here; their `id` names them (their place in the batch otherwise).
+            The rows that are scored here. Their ids in the curriculum name them; in evaluation the column `id`, or
+            their place in the batch.
     """
-    ids = [str(row.get("id", f"number {i} of the batch")) for i, row in enumerate(inputs)]
+    if trainer._rollouts is None:
+        ids = [str(row.get("id", f"number {i} of the batch")) for i, row in enumerate(inputs)]
+    else:
+        start = trainer.accelerator.process_index * len(inputs)
+        ids = [trainer.curriculum.ids[row] for row in trainer._rollouts.rows[start : start + len(inputs)]]
     step = trainer.state.global_step + 1
     functions = trainer.reward_funcs
     trainer.reward_funcs = [

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 
 import numpy as np
 import pytest
@@ -81,6 +82,22 @@ def test_a_reward_that_raises_only_on_whole_batches(tmp_path):
 
     with pytest.raises(RewardError, match="'greedy', in step 1, raised MemoryError on 16 rows together, on none of"):
         train(tmp_path, greedy)
+
+
+def test_without_ids_the_number_of_the_row_names_it(tmp_path):
+    seen = []
+
+    def wrong(completions, prompts, **columns):
+        seen.append(prompts[6])
+        return ["1.0" if prompt == prompts[6] else 1.0 for prompt in prompts]
+
+    rows = tiny_prompts(list(LENGTHS)).remove_columns("id")
+    args = make_args(tmp_path, **SHORT)
+    trainer = PhasedGRPOTrainer(tiny_model(), wrong, args, rows, processing_class=tiny_tokenizer())
+    with pytest.raises(RewardError, match=r"returned '1.0', a str, for row '(\d+)'") as error:
+        trainer.train()
+    number = int(re.search(r"for row '(\d+)'", str(error.value))[1])
+    assert rows[number]["prompt"] == seen[0]
 
 
 # ---- rewards that are none ------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Rows of one optimizer step, moved so that those with the same prompt meet in one micro-batch.
 
-TRL shuffles a window of completions before it cuts it into micro-batches, so that those of one prompt are scattered. Which
-rows an optimizer step sees is part of the algorithm; which of its micro-batches computes them is not.
+TRL shuffles a window of completions before it cuts it into micro-batches, so that those of one prompt are scattered.
+Which rows an optimizer step sees is part of the algorithm; which of its micro-batches computes them is not.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def arrange(groups: Sequence[Hashable], batches: int) -> list[int]:
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
     parts: list[list[int]] = [[] for _ in range(batches)]
-    # The largest first, each into the fullest part that takes it whole; where none does, the emptiest takes what it can.
+    # The largest first, each into the fullest part that takes it whole; where none does, the emptiest takes some.
     for rows in sorted(members.values(), key=len, reverse=True):
         while rows:
             room = [size - len(part) for part in parts]
@@ -58,9 +58,7 @@ def regroup(
         `list[dict]`: as many, or those that were given, if anything in them cannot be told to belong to a row.
     """
     size = micro_batches[0]["prompt_ids"].size(0)
-    by_row = {
-        name for name, value in micro_batches[0].items() if isinstance(value, torch.Tensor) and value.dim() > 0
-    }
+    by_row = {name for name, value in micro_batches[0].items() if isinstance(value, torch.Tensor) and value.dim() > 0}
     for batch in micro_batches:
         others = [value for name, value in batch.items() if name not in by_row and isinstance(value, list)]
         if others or any(batch[name].size(0) != size for name in by_row):

@@ -1,12 +1,12 @@
-"""`GRPOTrainer` with shared prefixes: a prompt is computed once for its group, in rollouts, in scoring and in the loss.
+"""`GRPOTrainer` with shared prefixes: a prompt is computed once per group, in rollouts, in scoring and in the loss.
 
 ```python
 >>> class Trainer(PrefixSharingMixin, GRPOTrainer):
 ...     pass
 ```
 
-What TRL computes stays what it is: its own methods run, with a model that computes equal prompts once in the place
-of the model, and with `generate` replaced by [`~prefix_sharing.rollouts.generate_shared`] while completions are sampled.
+What TRL computes stays what it is: its own methods run, with a model that computes equal prompts once in the place of
+the model, and with `generate` replaced by [`~prefix_sharing.rollouts.generate_shared`] while completions are sampled.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from contextlib import contextmanager
 
 import torch
 from transformers.utils import logging
-from trl.models.utils import disable_gradient_checkpointing
 
-from .exactness import why_not_decoding, why_not_scoring
-from .forward import SharedPrefixForward
+from .exactness import why_not_decoding
 from .regroup import regroup
 from .rollouts import generate_shared
+from .scorers import Scorers
 
 
 logger = logging.get_logger(__name__)
@@ -39,7 +38,7 @@ class PrefixSharingMixin:
     multiple, and lower `gradient_accumulation_steps` instead.
     """
 
-    _scorers: dict[torch.nn.Module, SharedPrefixForward | None] | None = None
+    _scorers: Scorers | None = None
     _share_decoding: bool | None = None
 
     # ---- scoring ----------------------------------------------------------------------------------------------------
@@ -80,38 +79,9 @@ class PrefixSharingMixin:
         return result
 
     def _scorer(self, model):
-        """What scores in the place of `model`: itself where sharing is off or would not be exact."""
-        if not getattr(self.args, "prefix_sharing", True):
-            return model
         if self._scorers is None:
-            self._scorers = {}
-        if model not in self._scorers:
-            reason = self._why_not(model)
-            name = "reference model" if model is self.ref_model else "model"
-            if reason is None:
-                self._scorers[model] = SharedPrefixForward(model)
-                logger.info(f"Prefix sharing is on for scoring with the {name}.")
-            else:
-                self._scorers[model] = None
-                logger.warning(
-                    f"Prefix sharing is off for scoring with the {name}, whose prompts are computed once per "
-                    f"completion, as TRL does it: {reason}."
-                )
-        return self._scorers[model] or model
-
-    def _why_not(self, model) -> str | None:
-        if self._is_vlm:
-            return "it takes images"
-        if self.aux_loss_enabled:
-            return "its load-balancing loss counts every token of a prompt as often as it is computed"
-        if self.args.torch_compile:
-            return "it is compiled, which each new layout of a batch would do again"
-        with (
-            torch.no_grad(),
-            disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs),
-            self.accelerator.autocast(),
-        ):
-            return why_not_scoring(model)
+            self._scorers = Scorers(self)
+        return self._scorers(model)
 
     # ---- micro-batches ----------------------------------------------------------------------------------------------
 
@@ -155,11 +125,12 @@ class PrefixSharingMixin:
                 with torch.no_grad():
                     reason = why_not_decoding(model)
                 self._share_decoding = reason is None
-                logger.info(
-                    "Prefix sharing is on for rollouts."
-                    if reason is None
-                    else f"Rollouts repeat the cache of a prompt for its completions, as the model cannot share it: {reason}."
-                )
+                if reason is None:
+                    logger.info("Prefix sharing is on for rollouts.")
+                else:
+                    logger.info(
+                        f"Rollouts read a prompt once and repeat its cache, as the model cannot share it: {reason}."
+                    )
             return generate_shared(model, generate, share_decoding=self._share_decoding, **inputs)
 
         model.generate = shared

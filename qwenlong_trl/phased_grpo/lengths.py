@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from pathlib import PurePath
 from typing import Any
 
 from datasets import Dataset
@@ -73,42 +70,6 @@ def example_ids(dataset: Dataset) -> list[str]:
     if "id" in dataset.column_names:
         return [str(value) for value in dataset["id"]]
     return [str(row) for row in range(len(dataset))]
-
-
-def dataset_hashes(dataset: Dataset, ids: list[str], lengths: list[int]) -> dict[str, str]:
-    """
-    SHA-256 of every column, rows in order, and of the ids and the prompt lengths as they are used, whether they are
-    columns or not. Equal for the same data, however it was loaded: values are read as they are stored, so that media
-    are not decoded, and of a media file its bytes count, or its name where it lies outside of the data set.
-    """
-    rest = [name for name in dataset.column_names if name not in ("id", "prompt_length")]
-    digests = {name: hashlib.sha256() for name in ("id", "prompt_length", *rest)}
-
-    def add(name: str, values: list[Any]) -> None:
-        for value in values:
-            text = json.dumps(value, sort_keys=True, default=_as_text)
-            digests[name].update(text.encode("utf-8", "surrogatepass") + b"\n")
-
-    add("id", ids)
-    add("prompt_length", lengths)
-    stored = dataset.with_format("arrow")
-    for start in range(0, len(dataset), _CHUNK):
-        chunk = stored[start : start + _CHUNK]
-        for name in rest:
-            add(name, [_without_place(value) for value in chunk[name].to_pylist()])
-    return {name: digest.hexdigest() for name, digest in digests.items()}
-
-
-def _as_text(value: Any) -> str:
-    """What JSON has no form for: bytes, dates, decimals."""
-    return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
-
-
-def _without_place(value: Any) -> Any:
-    """Media without the folder that they lie in on this machine."""
-    if isinstance(value, dict) and set(value) == {"bytes", "path"}:
-        return value["bytes"] or PurePath(value["path"] or "").name
-    return [_without_place(item) for item in value] if isinstance(value, list) else value
 
 
 def build_curriculum(args: PhasedGRPOConfig, dataset: Dataset, processing_class) -> Curriculum:

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from accelerate.utils import gather_object
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.utils import logging
 from trl.models.utils import disable_gradient_checkpointing
 
@@ -160,10 +162,19 @@ class PrefixSharingMixin:
                     if reason is None
                     else f"Rollouts repeat the cache of a prompt for its completions, as the model cannot share it: {reason}."
                 )
-            return generate_shared(model, generate, share_decoding=self._share_decoding, **inputs)
+            return generate_shared(
+                model, generate, share_decoding=self._share_decoding, decide=self._read_prompts_first, **inputs
+            )
 
         model.generate = shared
         try:
             yield
         finally:
             del model.generate
+
+    def _read_prompts_first(self, useful: bool, possible: bool) -> bool:
+        if not self.is_fsdp_enabled and not is_deepspeed_zero3_enabled():
+            return useful and possible
+        # Reading is one forward pass more, in which all processes gather the weights.
+        everywhere = gather_object([(useful, possible)])
+        return any(useful for useful, _ in everywhere) and all(possible for _, possible in everywhere)

@@ -2,16 +2,31 @@
 
 `AcceleratorState` looks at its FSDP plugin for a list of devices in which CPUs are missing, so that on CPUs the plugin is
 ignored without a word and every process keeps the whole model. All that comes later works: the plugin prepares the model,
-`torch.distributed.fsdp.fully_shard` shards it, gloo gathers and scatters. `test_fsdp2.py` fails when upstream changes.
+`torch.distributed.fsdp.fully_shard` shards it, gloo gathers and scatters. `assert_still_needed` fails when that changes.
 """
 
+import os
+
 import accelerate.state
+from accelerate import Accelerator, FullyShardedDataParallelPlugin
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 
 
 # What a trainer is given: each decoder layer, the embeddings, the norm with the head, and the rest are sharded.
 FSDP2 = {"fsdp": True, "fsdp_config": {"version": 2, "reshard_after_forward": True}}
+
+
+def assert_still_needed() -> None:
+    """When this fails, accelerate shards on CPUs by itself: delete this file and what calls it."""
+    if AcceleratorState.__init__.__name__ == "with_plugin":
+        return
+    plugin = FullyShardedDataParallelPlugin(fsdp_version=2)
+    state = Accelerator(cpu=True, fsdp_plugin=plugin).state
+    assert (state.distributed_type, getattr(state, "fsdp_plugin", None)) == (DistributedType.MULTI_CPU, None), (
+        "accelerate heeds an FSDP plugin on CPUs now: delete fsdp_on_cpu.py"
+    )
+    os.environ.pop("ACCELERATE_USE_FSDP")  # which accelerate sets for a plugin, and reads everywhere
 
 
 def allow_fsdp_on_cpu() -> None:

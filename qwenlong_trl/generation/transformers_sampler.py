@@ -11,10 +11,8 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -156,6 +154,8 @@ class TransformersSampler:
         import torch
         from transformers import LogitsProcessorList
 
+        from ..prefix_sharing.rollouts import caches, read_prompts
+
         device = self.model.device
         longest = max(map(len, prompts))
         padding = self.model.generation_config.pad_token_id
@@ -163,51 +163,57 @@ class TransformersSampler:
         mask = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in prompts], device=device)
         completions: list[list[Completion]] = [[] for _ in prompts]
         with torch.inference_mode():
-            prefix = self._read(inputs[:, :-1], mask[:, :-1]) if self._has_ordinary_cache and longest > 1 else None
+            read = mask[:, :-1]
+            prefix = None
+            if longest > 1 and self._has_ordinary_cache:
+                prefix = read_prompts(self.model, inputs[:, :-1], read)
             step = min(sampling.num_samples, self.rows_per_batch)
             for first in range(0, sampling.num_samples, step):
                 samples = range(first, min(first + step, sampling.num_samples))
-                cache = None
-                if prefix is not None:
-                    cache = prefix if samples[-1] == sampling.num_samples - 1 else copy.deepcopy(prefix)
-                    if len(samples) > 1:
-                        cache.batch_repeat_interleave(len(samples))
                 draws = [_Draws(ids, samples, sampling, device)] if sampling.temperature > 0 else []
-                output = self.model.generate(
-                    inputs.repeat_interleave(len(samples), dim=0),  # [p * s, l]
-                    attention_mask=mask.repeat_interleave(len(samples), dim=0),
-                    past_key_values=cache,
-                    logits_processor=LogitsProcessorList(draws),
-                )
+                owners = [prompt for prompt in range(len(prompts)) for _ in samples]
+                last = samples[-1] == sampling.num_samples - 1
+                with caches(prefix, read, owners, len(samples) > 1 and self._shares_decoding, last) as cache:
+                    output = self.model.generate(
+                        inputs[owners],  # [p * s, l]
+                        attention_mask=mask[owners],
+                        past_key_values=cache,
+                        logits_processor=LogitsProcessorList(draws),
+                    )
                 for row, answer in enumerate(output[:, longest:].tolist()):
                     completions[row // len(samples)].append(self._completion(answer))
         return completions
-
-    def _read(self, tokens: torch.Tensor, mask: torch.Tensor):
-        """The key-value cache of prompts `[p, l]`, padded on the left."""
-        # Not the model's default, which counts the padding, and as `generate` does it.
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        parameters = signature(self.model.forward).parameters
-        options = {"position_ids": positions} if "position_ids" in parameters else {}
-        if "logits_to_keep" in parameters:
-            options["logits_to_keep"] = 1
-        return self.model(input_ids=tokens, attention_mask=mask, use_cache=True, **options).past_key_values
 
     @cached_property
     def _has_ordinary_cache(self) -> bool:
         """Whether what the model keeps of a text is keys and values alone, which can be repeated and padded."""
         import torch
-        from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
+        from ..prefix_sharing.cache import is_ordinary
+        from ..prefix_sharing.rollouts import read_prompts
+
+        with self._evaluating(), torch.inference_mode():
+            tokens = torch.tensor([[self._ends()[0]] * 2], device=self.model.device)
+            return is_ordinary(read_prompts(self.model, tokens, torch.ones_like(tokens)))
+
+    @cached_property
+    def _shares_decoding(self) -> bool:
+        """Whether samples can leave their prompt in the cache once."""
+        import torch
+
+        from ..prefix_sharing import why_not_decoding
+
+        with self._evaluating(), torch.inference_mode():
+            return why_not_decoding(self.model) is None
+
+    @contextlib.contextmanager
+    def _evaluating(self):
         training = self.model.training
         self.model.eval()  # in training, activation checkpointing switches caches off
-        with torch.inference_mode():
-            tokens = torch.tensor([[self._ends()[0]] * 2], device=self.model.device)
-            cache = getattr(self.model(input_ids=tokens, use_cache=True), "past_key_values", None)
-        self.model.train(training)
-        # Types and not `isinstance`: layers with a further state are subclasses of these.
-        ordinary = (DynamicLayer, DynamicSlidingWindowLayer)
-        return type(cache) is DynamicCache and all(type(layer) in ordinary for layer in cache.layers)
+        try:
+            yield
+        finally:
+            self.model.train(training)
 
     def _completion(self, row: list[int]) -> Completion:
         ends = set(self.model.generation_config.eos_token_id)

@@ -227,7 +227,11 @@ def _block_forward(q, k, v, causal, scale):
 def _block_backward(grad_out, q, out, lse, k, v, causal, scale):
     shape = q.shape
     grad_out, q, out, lse = (x.unflatten(1, (k.size(1), -1)) for x in (grad_out, q, out, lse))
-    dq, dk, dv = torch.empty_like(q), torch.zeros_like(k, dtype=torch.float32), torch.zeros_like(v, dtype=torch.float32)
+    dq, dk, dv = (
+        torch.empty_like(q),
+        torch.zeros_like(k, dtype=torch.float32),
+        torch.zeros_like(v, dtype=torch.float32),
+    )
     for block in _blocks(q.size(3)):
         grad, own = grad_out[:, :, :, block].float(), q[:, :, :, block].float()
         probabilities = (_scores(q, k, block, causal, scale) - lse[:, :, :, block, None]).exp()

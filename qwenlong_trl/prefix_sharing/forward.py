@@ -68,9 +68,7 @@ class SharedPrefixForward:
         )
         shape = (input_ids.size(0), input_ids.size(1) - 1)
         per_token = {f.name: getattr(outputs, f.name) for f in fields(outputs) if f.name not in ("loss", "aux_loss")}
-        return replace(
-            outputs, **{name: packed.unpack(x, shape) for name, x in per_token.items() if x is not None}
-        )
+        return replace(outputs, **{name: packed.unpack(x, shape) for name, x in per_token.items() if x is not None})
 
     def _mask_dtype(self) -> torch.dtype:
         return text_config(self.model).dtype or torch.float32

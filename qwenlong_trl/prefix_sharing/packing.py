@@ -10,8 +10,8 @@ Three completions of one prompt `p0 … p4` become
 
  sees       p0 p1 p2 p3  p4 a0 a1 a2  p4 b0 b1  p4 c0 c1
  prefix p0   ■
-        p1   ■  ■                                          ■  seen: the prefix by all, of the branches each its own,
-        p2   ■  ■  ■                                          and never what comes later
+        p1   ■  ■
+        p2   ■  ■  ■
         p3   ■  ■  ■  ■
  a      p4   ■  ■  ■  ■   ■
         a0   ■  ■  ■  ■   ■  ■
@@ -24,6 +24,8 @@ Three completions of one prompt `p0 … p4` become
         c0   ■  ■  ■  ■                         ■  ■
         c1   ■  ■  ■  ■                         ■  ■  ■
 ```
+
+All see the prefix, each branch sees itself besides, and nothing sees what comes later.
 
 The last token of the prompt opens every branch, since it has another token to predict in each; the last token of a
 completion predicts nothing and is left out. Of several groups, all prefixes come first, then all branches.

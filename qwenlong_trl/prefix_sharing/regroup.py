@@ -58,9 +58,7 @@ def regroup(
         `list[dict]`: as many, or those that were given, if anything in them cannot be told to belong to a row.
     """
     size = micro_batches[0]["prompt_ids"].size(0)
-    by_row = {
-        name for name, value in micro_batches[0].items() if isinstance(value, torch.Tensor) and value.dim() > 0
-    }
+    by_row = {name for name, value in micro_batches[0].items() if isinstance(value, torch.Tensor) and value.dim() > 0}
     for batch in micro_batches:
         others = [value for name, value in batch.items() if name not in by_row and isinstance(value, list)]
         if others or any(batch[name].size(0) != size for name in by_row):

@@ -9,8 +9,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from inspect import signature
 from typing import Any
 
@@ -25,7 +26,8 @@ def read_prompts(model: torch.nn.Module, input_ids: torch.Tensor, attention_mask
     """The key-value cache of prompts of shape `(U, K)`, padded on the left."""
     # Not the model's default positions, which count the padding, and as `generate` does it.
     positions = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
-    parameters = signature(model.forward).parameters
+    # Of the model itself: that of PEFT takes anything.
+    parameters = signature(getattr(model, "get_base_model", lambda: model)().forward).parameters
     options = {"position_ids": positions} if "position_ids" in parameters else {}
     if "logits_to_keep" in parameters:
         options["logits_to_keep"] = 1
@@ -88,14 +90,40 @@ def generate_shared(
         prompts = read_prompts(model, input_ids[first, :-1], read)
     if not is_ordinary(prompts):
         return generate(**arguments)
-    if share_decoding and is_ordinary(prompts, sliding=False):
-        cache: DynamicCache = SharedPrefixCache(prompts, read, owners)
-        context = decoding(cache)
-    else:
-        prompts.batch_select_indices(torch.tensor(owners, device=input_ids.device))
-        cache, context = prompts, contextlib.nullcontext()
-    with context:
+    with caches(prompts, read, owners, share_decoding) as cache:
         return generate(**arguments, past_key_values=cache)
+
+
+@contextlib.contextmanager
+def caches(
+    prompts: DynamicCache | None, mask: torch.Tensor, owners: Sequence[int], share_decoding: bool, last: bool = True
+) -> Iterator[DynamicCache | None]:
+    """
+    The cache for continuations of prompts that were read, within which `generate` runs.
+
+    Args:
+        prompts ([`~transformers.DynamicCache`], *optional*):
+            From [`read_prompts`]; `None` gives `None`.
+        mask (`torch.Tensor` of shape `(U, K)`):
+            Of what was read.
+        owners (`Sequence[int]`):
+            The prompt of each continuation.
+        share_decoding (`bool`):
+            Whether the prompts stay there once, where none of them is empty.
+        last (`bool`, *optional*, defaults to `True`):
+            Whether `prompts` is not needed again.
+    """
+    if prompts is None:
+        yield None
+    elif share_decoding and is_ordinary(prompts, sliding=False) and bool(mask.any(dim=1).all()):
+        cache = SharedPrefixCache(prompts, mask, owners)
+        with decoding(cache):
+            yield cache
+    else:
+        cache = prompts if last else copy.deepcopy(prompts)
+        if len(owners) > mask.size(0):
+            cache.batch_select_indices(torch.tensor(owners, device=mask.device))
+        yield cache
 
 
 def _is_plain(config: GenerationConfig) -> bool:

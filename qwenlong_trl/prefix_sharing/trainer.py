@@ -20,12 +20,11 @@ import torch
 from accelerate.utils import gather_object
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.utils import logging
-from trl.models.utils import disable_gradient_checkpointing
 
-from .exactness import why_not_decoding, why_not_scoring
-from .forward import SharedPrefixForward
+from .exactness import why_not_decoding
 from .regroup import regroup
 from .rollouts import generate_shared
+from .scorers import Scorers
 
 
 logger = logging.get_logger(__name__)
@@ -41,7 +40,7 @@ class PrefixSharingMixin:
     multiple, and lower `gradient_accumulation_steps` instead.
     """
 
-    _scorers: dict[torch.nn.Module, SharedPrefixForward | None] | None = None
+    _scorers: Scorers | None = None
     _share_decoding: bool | None = None
 
     # ---- scoring ----------------------------------------------------------------------------------------------------
@@ -82,38 +81,9 @@ class PrefixSharingMixin:
         return result
 
     def _scorer(self, model):
-        """What scores in the place of `model`: itself where sharing is off or would not be exact."""
-        if not getattr(self.args, "prefix_sharing", True):
-            return model
         if self._scorers is None:
-            self._scorers = {}
-        if model not in self._scorers:
-            reason = self._why_not(model)
-            name = "reference model" if model is self.ref_model else "model"
-            if reason is None:
-                self._scorers[model] = SharedPrefixForward(model)
-                logger.info(f"Prefix sharing is on for scoring with the {name}.")
-            else:
-                self._scorers[model] = None
-                logger.warning(
-                    f"Prefix sharing is off for scoring with the {name}, whose prompts are computed once per "
-                    f"completion, as TRL does it: {reason}."
-                )
-        return self._scorers[model] or model
-
-    def _why_not(self, model) -> str | None:
-        if self._is_vlm:
-            return "it takes images"
-        if self.aux_loss_enabled:
-            return "its load-balancing loss counts every token of a prompt as often as it is computed"
-        if self.args.torch_compile:
-            return "it is compiled, which each new layout of a batch would do again"
-        with (
-            torch.no_grad(),
-            disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs),
-            self.accelerator.autocast(),
-        ):
-            return why_not_scoring(model)
+            self._scorers = Scorers(self)
+        return self._scorers(model)
 
     # ---- micro-batches ----------------------------------------------------------------------------------------------
 

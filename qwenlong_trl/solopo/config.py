@@ -95,8 +95,11 @@ class SoLoPOConfig(DPOConfig):
             Largest share of rows that may be dropped; above it, training does not start. `1.0` accepts whatever is
             left.
 
-    > Parameters that control memory
+    > Parameters that control memory and speed
 
+        prefix_sharing (`bool`, *optional*, defaults to `True`):
+            Compute the prompt that a chosen and a rejected answer share once, where that is exact; elsewhere the log
+            says why it is not.
         sequential_backward (`bool`, *optional*, defaults to `False`):
             Run the backward pass of the long context before the forward pass of the short one, so that activations
             of only one side are held at a time. The gradient is that of the joint loss. Costs one more forward pass
@@ -153,6 +156,10 @@ class SoLoPOConfig(DPOConfig):
     )
     max_drop_fraction: float = field(
         default=0.1, metadata={"help": "Largest share of rows that may be dropped for their length."}
+    )
+    prefix_sharing: bool = field(
+        default=True,
+        metadata={"help": "Compute the prompt of a chosen and a rejected answer once, where that is exact."},
     )
     sequential_backward: bool = field(
         default=False,

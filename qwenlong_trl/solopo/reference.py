@@ -36,7 +36,7 @@ def score(model, batch: dict[str, torch.Tensor], side: str = "") -> Answers:
     Log-probabilities of the answers of a batch, without building logits of the shape `(rows, seq_len, vocabulary)`.
 
     Args:
-        model ([`~transformers.PreTrainedModel`]):
+        model ([`~transformers.PreTrainedModel`] or [`SharedPrefixForward`]):
             With TRL's fused LM head.
         batch (`dict[str, torch.Tensor]`):
             From [`DataCollatorForSoLoPO`].
@@ -97,10 +97,11 @@ def reference_logps(trainer, batch: dict[str, torch.Tensor], model=None) -> dict
         adapter,
         trainer.accelerator.autocast(),
     ):
-        pair = score(model, batch, "ref_" if args.objective == "longpo" else "")
+        scorer = trainer.scorers(model)
+        pair = score(scorer, batch, "ref_" if args.objective == "longpo" else "")
         parts = list(pair.logps.chunk(2))
         if args.aligned:
-            parts += score(model, batch, "long_").logps.chunk(len(args.aligned))
+            parts += score(scorer, batch, "long_").logps.chunk(len(args.aligned))
     return dict(zip(names, parts, strict=True))
 
 

@@ -29,6 +29,7 @@ from datasets import Dataset
 from torch.nn.parallel import DistributedDataParallel
 from trl import DPOTrainer
 
+from ..prefix_sharing.scorers import Scorers
 from .collator import REFERENCE_COLUMNS, DataCollatorForSoLoPO
 from .config import SoLoPOConfig
 from .losses import alignment_distance, preference_loss, rewards
@@ -87,6 +88,7 @@ class SoLoPOTrainer(DPOTrainer):
                     raise ValueError(f"`{name}` has no rows")
         # With this flag DPOTrainer keeps no copy of the model (under FSDP it loads one and lets it go again).
         args.precompute_ref_log_probs |= args.reference_free
+        self.scorers = Scorers(self)
         try:
             super().__init__(model, ref_model, args=args, **kwargs)
         finally:
@@ -137,12 +139,13 @@ class SoLoPOTrainer(DPOTrainer):
     def _compute_loss(self, model, inputs, return_outputs):
         args = self.args
         reference = reference_logps(self, inputs)
+        scorer = self.scorers(model)
         aligned = args.aligned
         long_rewards = None
         if aligned and args.sequential_backward and torch.is_grad_enabled():
             long_rewards, long = self._backward_long(model, inputs, reference)
 
-        pair = score(model, inputs)
+        pair = score(scorer, inputs)
         chosen_rewards, rejected_rewards = self._rewards(pair, [reference.get("chosen"), reference.get("rejected")])
         half = len(pair.logps) // 2
         po_loss = preference_loss(
@@ -159,7 +162,7 @@ class SoLoPOTrainer(DPOTrainer):
         add_pair_metrics(means, pair, chosen_rewards, rejected_rewards)
         if aligned:
             if long_rewards is None:
-                long = score(model, inputs, "long_")
+                long = score(scorer, inputs, "long_")
                 long_rewards = self._rewards(long, [reference.get(f"long_{answer}") for answer in aligned])
                 self._require_gradient(long)
             alignment = self._alignment((chosen_rewards, rejected_rewards), long_rewards)
@@ -207,16 +210,17 @@ class SoLoPOTrainer(DPOTrainer):
             `tuple`: the long rewards without gradient, and the scored rows.
         """
         args = self.args
+        scorer = self.scorers(model)
         # The short rows cost a fraction of the long ones, so they are the ones that are run twice.
         with torch.no_grad():
             if args.aligned == ("chosen",):
-                short = self._rewards(score(model, chosen_rows(inputs)), [reference.get("chosen")])
+                short = self._rewards(score(scorer, chosen_rows(inputs)), [reference.get("chosen")])
             else:
-                short = self._rewards(score(model, inputs), [reference.get("chosen"), reference.get("rejected")])
+                short = self._rewards(score(scorer, inputs), [reference.get("chosen"), reference.get("rejected")])
         # The gradients of all processes meet in the backward pass of the short context.
         alone = model.no_sync() if isinstance(model, DistributedDataParallel) else contextlib.nullcontext()
         with alone:
-            long = score(model, inputs, "long_")
+            long = score(scorer, inputs, "long_")
             self._require_gradient(long)
             long_rewards = self._rewards(long, [reference.get(f"long_{answer}") for answer in args.aligned])
             loss = args.solo_alpha * self._alignment(short, long_rewards).mean()

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), *(str(TESTS / folder) for folder in ("cprs", "phased_grpo", "sft", "solopo"))]
 
@@ -14,7 +13,6 @@ import critic_runs  # noqa: E402
 import runs  # noqa: E402
 import sft_runs  # noqa: E402
 import solopo_runs  # noqa: E402
-
 from tiny import tiny_model  # noqa: E402
 from transformers import Qwen2ForCausalLM  # noqa: E402
 
@@ -79,6 +77,7 @@ CASES: dict[str, tuple[Callable, dict]] = {
     "SFT, mean of each example": (sft, {}),
     "CPRS": (cprs, {}),
     "SoLoPO, DPO": (solopo, _SOLOPO["dpo"]),
+    "SoLoPO, DPO, rows by themselves": (solopo, _SOLOPO["dpo"] | {"prefix_sharing": False}),
     "SoLoPO, SimPO": (solopo, _SOLOPO["simpo"]),
     "SoLoPO, ORPO, checkpointing": (solopo, _SOLOPO["orpo"]),
     "SoLoPO, DPO, one context at a time": (solopo, _SOLOPO["dpo_sequential"]),
@@ -108,7 +107,9 @@ def outcome(trainer) -> dict:
         value = value.detach()
         weights[name] = (value.full_tensor() if hasattr(value, "full_tensor") else value).clone()
     log = [
-        {k: v for k, v in entry.items() if isinstance(v, float)} for entry in trainer.state.log_history if "loss" in entry
+        {k: v for k, v in entry.items() if isinstance(v, float)}
+        for entry in trainer.state.log_history
+        if "loss" in entry
     ]
     return {"weights": weights, "log": log}
 
@@ -119,5 +120,3 @@ def difference(found: dict, expected: dict) -> tuple[float, float]:
     weights = max((found["weights"][name] - value).abs().max().item() for name, value in expected["weights"].items())
     losses = [abs(a["loss"] - b["loss"]) for a, b in zip(found["log"], expected["log"], strict=True)]
     return weights, max(losses)
-
-

@@ -188,7 +188,7 @@ def test_detached_short_reward_moves_the_long_side_alone(tmp_path):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_rejected_answers_never_run_on_the_long_prompts(tmp_path, algorithm):
-    trainer = make_trainer(make_args(tmp_path, algorithm=algorithm))
+    trainer = make_trainer(make_args(tmp_path, algorithm=algorithm, prefix_sharing=False))
     batch = batch_of(trainer)
     ids = [row[row != 0].tolist() for row in batch["long_input_ids"]]
     assert ids == [row["long_prompt_ids"] + row["chosen_ids"] for row in trainer.train_dataset]

@@ -9,10 +9,10 @@ ARGS ?=
 WORKERS ?= 2
 PIP_ARGS ?=
 
-.PHONY: help install quickstart test lint format clean
+.PHONY: help install quickstart test test-slow lint format clean
 
 help:  ## Show the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed  ## Create .venv and install the package with everything that development needs
 
@@ -29,6 +29,9 @@ quickstart: install  ## Train a tiny long-context reader and write quickstart/re
 
 test: install  ## Run the tests (ARGS="-k resume", WORKERS=4 and so on)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+
+test-slow: install  ## Run the tests that take minutes (every training on two processes, all of the plan's cases)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m slow $(ARGS)
 
 lint: install  ## Check style
 	$(BIN)/ruff check .

@@ -5,8 +5,8 @@ python examples/benchmarks/plan_memory.py
 ```
 
 Forward and backward pass of GRPO's scoring, for a Qwen3 with random weights: TRL's fused LM head, one group of
-completions, gradients of an earlier micro-batch in place. On CPUs the peak of a process above its state before; on a GPU
-PyTorch's own count, with bfloat16 by autocast.
+completions, gradients of an earlier micro-batch in place. On CPUs the peak of a process above its state before; on a
+GPU PyTorch's own count, with bfloat16 by autocast.
 """
 
 import argparse
@@ -115,8 +115,8 @@ def memory_of_process(device: str, reset: bool = False) -> tuple[int, int]:
 
 
 def measure_all(pairs: Iterable[tuple[Case, str]]) -> Iterator[tuple[Case, str, int]]:
-    """Cases and ways with what they take, in one process that starts with this setting: each block from 64 KiB on is a mapping of
-    its own, which goes back when it is freed."""
+    """Cases and ways with what they take, measured in one process."""
+    # Every block from 64 KiB on is a mapping of its own there, which goes back when it is freed.
     os.environ |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         for case, way in pairs:

@@ -1,10 +1,10 @@
 """How much memory a GRPO training takes on each GPU, before it is started.
 
 Formulas are those of the code that runs (transformers 5.23, TRL 1.16, our packed rows), read off layer by layer in the
-manner of Korthikanti et al. (arXiv 2205.05198, section 4), who did it for a GPT with a plain MLP, dropout and attention
-scores in memory. Here the MLP is gated, keys and values have fewer heads, attention keeps no scores, and the norms of
-transformers keep three tensors. For a token, with H the width, Q and K the widths of all query and of all key heads, F
-that of the MLP, and a bytes for each element, a decoder layer keeps for the backward pass
+manner of Korthikanti et al. (arXiv 2205.05198, section 4), who did it for a GPT with a plain MLP, dropout and
+attention scores in memory. Here the MLP is gated, keys and values have fewer heads, attention keeps no scores, and the
+norms of transformers keep three tensors. For a token, with H the width, Q and K the widths of all query and of all key
+heads, F that of the MLP, and a bytes for each element, a decoder layer keeps for the backward pass
 
 ```txt
  two norms           2 (4 + 2a) H    the input in float32, what is scaled, the result, which the next matrices read
@@ -94,8 +94,8 @@ class Sizes:
         gated = {"self_attn.q_proj.weight", "self_attn.k_proj.weight", "mlp.gate_proj.weight"} <= names
         if not gated or kinds or len({sum(p.numel() for p in one.parameters()) for one in stacks[0]}) > 1:
             raise ValueError(
-                "a plan is made for dense decoders whose layers are all attention and a gated MLP (Qwen2, Qwen3, Llama "
-                f"and the like), and {text.model_type!r} is none: its memory has to be measured"
+                "a plan is made for dense decoders whose layers are all attention and a gated MLP (Qwen2, Qwen3, "
+                f"Llama and the like), and {text.model_type!r} is none: its memory has to be measured"
             )
         matrices = [m for m in layer.modules() if isinstance(m, torch.nn.Linear)]
         return cls(

@@ -1,4 +1,4 @@
-"""Under `torchrun`: `everywhere_worker.py FOLDER replicated/NAME... sharded/NAME...`, which leaves results in FOLDER."""
+"""Under `torchrun`: `everywhere_worker.py FOLDER replicated/NAME... sharded/NAME...` leaves results in FOLDER."""
 
 import os
 import sys

@@ -1,9 +1,9 @@
 """FSDP2 on CPUs, where PyTorch can do it and accelerate (1.15) does not ask for it.
 
-`AcceleratorState` looks at its FSDP plugin for a list of kinds of devices in which CPUs are missing, so that on CPUs the
-plugin is ignored without a word, and every process keeps the whole model. All that comes later works: the plugin prepares
-the model, `torch.distributed.fsdp.fully_shard` shards it, gloo gathers and scatters. `assert_still_needed` fails when that
-changes.
+`AcceleratorState` looks at its FSDP plugin for a list of kinds of devices in which CPUs are missing, so that on CPUs
+the plugin is ignored without a word, and every process keeps the whole model. All that comes later works: the plugin
+prepares the model, `torch.distributed.fsdp.fully_shard` shards it, gloo gathers and scatters. `assert_still_needed`
+fails when that changes.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The configurations in examples/accelerate: accelerate and its plugins take them, and their figures are the plan's."""
+"""The configurations in examples/accelerate: accelerate takes them, and their figures are those of the plan."""
 
 import json
 import re

@@ -4,18 +4,22 @@ Formulas are those of the code that runs (transformers 5.23, TRL 1.16, our packe
 manner of Korthikanti et al. (arXiv 2205.05198, section 4), who did it for a GPT with a plain MLP, dropout and
 attention scores in memory. Here the MLP is gated, keys and values have fewer heads, attention keeps no scores, and the
 norms of transformers keep three tensors. For a token, with H the width, Q and K the widths of all query and of all key
-heads, F that of the MLP, and a bytes for each element, a decoder layer keeps for the backward pass
+heads, F that of the MLP, a bytes for each element in matrices and r for those between the layers, a decoder layer
+keeps for the backward pass
 
 ```txt
- two norms           2 (4 + 2a) H    the input in float32, what is scaled, the result, which the next matrices read
+ two norms           2 (4 + r + a) H the input in float32, what is scaled, the result, which the next matrices read
  norms of the heads  (4 + a) (Q + K) where a model has them (Qwen3)
  attention           a (2 Q + 2 K)   queries, keys, values, the result
  MLP                 4 a F           gate, silu(gate), up, their product
 ```
 
-With activation checkpointing it keeps its input, a H, and one layer at a time has the rest. A packed row has
-P - 1 + G C tokens for G completions of C tokens of a prompt of P, rows by themselves have G (P + C).
-`examples/benchmarks/plan_memory.py` compares all this with measured peaks.
+With activation checkpointing it keeps its input, r H, and one layer at a time has the rest. r is a, but 4 where
+autocast alone (no FSDP2, no ZeRO-3) computes in bfloat16 over float32 weights: what the embeddings give stays in
+float32, and all that is added to it; and each matrix casts its input for itself, 3 a H more. Loading the model in
+bfloat16 avoids both. A packed row has P - 1 + G C tokens for G completions of C tokens of a prompt of P, rows by
+themselves have G (P + C). `examples/benchmarks/plan_memory.py` compares a training step with measured peaks; what
+`memory` says of rollouts was not measured.
 
 ```python
 >>> from transformers import AutoConfig
@@ -185,6 +189,17 @@ class Run:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}")
 
     @property
+    def autocast(self) -> bool:
+        """Whether matrices alone are cast: shards are, as a whole, when they are gathered."""
+        shards = self.offload or (self.sharded and self.gpus > 1)
+        return self.weight_bytes != self.compute_bytes and not shards and not self.lora_rank
+
+    @property
+    def between_layers(self) -> int:
+        """Bytes of an element between layers, r."""
+        return self.weight_bytes if self.autocast else self.compute_bytes
+
+    @property
     def row_count(self) -> int:
         """Completions in a micro-batch."""
         return self.rows or self.group
@@ -223,7 +238,8 @@ def memory(sizes: Sizes, run: Run) -> Memory:
 def layer_bytes(sizes: Sizes, run: Run) -> int:
     """What a decoder layer keeps of a token, see the top of this file."""
     a = run.compute_bytes
-    norms = 2 * (4 + 2 * a) * sizes.hidden
+    casts = 3 * a if run.autocast else 0
+    norms = (2 * (4 + run.between_layers + a) + casts) * sizes.hidden
     head_norms = (4 + a) * (sizes.queries + sizes.keys) if sizes.head_norms else 0
     keys = sizes.queries if run.padded and not run.prefix_sharing else sizes.keys
     attention = a * (2 * sizes.queries + 2 * keys) + 4 * sizes.heads  # and a log-sum-exp of each head
@@ -250,12 +266,12 @@ def _state(sizes: Sizes, run: Run) -> dict[str, int]:
 def _gathered(sizes: Sizes, run: Run, training: bool) -> int:
     """Whole weights in the type of forward passes: of the layer at work and the next one, and of the LM head."""
     head = sizes.vocabulary * sizes.hidden * run.compute_bytes
+    if run.autocast:
+        return sizes.linear_parameters * run.compute_bytes + head  # autocast keeps a copy of each matrix
     if run.offload or (run.sharded and run.gpus > 1):
         layers = 2 * sizes.layer_parameters * run.compute_bytes
         return head + layers * (2 if training and not run.lora_rank else 1)  # with their gradients
-    if run.weight_bytes == run.compute_bytes or run.lora_rank:
-        return 0
-    return sizes.linear_parameters * run.compute_bytes + head  # autocast keeps a copy of each matrix
+    return 0
 
 
 def _step(sizes: Sizes, run: Run) -> dict[str, int]:
@@ -265,10 +281,10 @@ def _step(sizes: Sizes, run: Run) -> dict[str, int]:
     inner = _INNER_GRADIENTS * a * tokens * sizes.intermediate
     if run.checkpointing:
         inputs = min(2, sizes.layers) if run.offload_activations else sizes.layers
-        kept = {"layer inputs": inputs * a * tokens * sizes.hidden, "one layer": layer + inner}
+        kept = {"layer inputs": inputs * run.between_layers * tokens * sizes.hidden, "one layer": layer + inner}
     else:
         kept = {"activations": sizes.layers * layer, "gradients of one layer": inner}
-    kept["last norm"] = tokens * (4 + 2 * a) * sizes.hidden
+    kept["last norm"] = tokens * (4 + run.between_layers + a) * sizes.hidden
     if run.padded and not run.prefix_sharing:
         kept["attention mask"] = rows * (run.prompt + run.completion) ** 2
     # The head's backward pass is over before that of the layers begins: there are its tiles, or gradients of a layer.
@@ -317,6 +333,7 @@ LEVERS: dict[str, dict] = {
     "prefix sharing (prefix_sharing: true)": {"prefix_sharing": True},
     "one completion in a micro-batch (per_device_train_batch_size: 1)": {"rows": 1},
     "activations on the host (activation_checkpointing_kwargs: {offload: true})": {"offload_activations": True},
+    "weights in bfloat16 (dtype: bfloat16)": {"weight_bytes": 2},
     "sharded state (FSDP2 or ZeRO-3)": {"sharded": True},
     "state on the host (offloading)": {"offload": True},
     "8-bit AdamW (optim: adamw_bnb_8bit)": {"optimizer": "adamw_8bit"},

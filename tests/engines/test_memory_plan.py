@@ -7,10 +7,21 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from transformers import GPT2Config, LlamaConfig, MixtralConfig, Qwen2Config, Qwen3Config
+import torch
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MixtralConfig, Qwen2Config, Qwen3Config
 
 from qwenlong_trl.cli.main import main
-from qwenlong_trl.engines.plan import LEVERS, Run, Sizes, cache_bytes, layer_bytes, levers, memory
+from qwenlong_trl.engines.plan import (
+    LEVERS,
+    TILE_ENTRIES,
+    TILE_TOKENS,
+    Run,
+    Sizes,
+    cache_bytes,
+    layer_bytes,
+    levers,
+    memory,
+)
 
 
 SIZES = {"hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 3, "vocab_size": 100}
@@ -81,13 +92,54 @@ def test_tokens_of_a_micro_batch():
     assert replace(run, prefix_sharing=False).tokens(4) == 440
 
 
-def test_layer_keeps_what_the_docstring_says(sizes):
-    run = Run(prompt=8, completion=8)  # bfloat16
-    norms, head_norms = 2 * 8 * 64, 6 * (64 + 32)
-    assert layer_bytes(sizes, run) == norms + head_norms + 2 * (2 * 64 + 2 * 32) + 4 * 4 + 4 * 2 * 160
+@pytest.mark.parametrize("kind", [Qwen2Config, Qwen3Config, LlamaConfig])
+@pytest.mark.parametrize("way", ["float32", "bfloat16", "autocast"])
+def test_a_layer_keeps_what_the_formula_says(kind, way):
+    config = kind(**SIZES, **HEADS, head_dim=16, attention_bias=False)
+    sizes = Sizes.of(config)
+    dtype = torch.bfloat16 if way == "bfloat16" else torch.float32
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=dtype)
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    tokens, kept = 61, {}  # a prime that is no factor of a width: what is no multiple of it belongs to no token
+
+    def note(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights and tensor.numel() % tokens == 0:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    layer, hidden = model.model.layers[0], model.model.embed_tokens(torch.zeros(1, tokens, dtype=torch.long))
+    rotary = model.model.rotary_emb(hidden, torch.arange(tokens)[None])
+    weights |= {part.untyped_storage().data_ptr() for part in rotary}
+    with (
+        torch.autocast("cpu", torch.bfloat16, enabled=way == "autocast"),
+        torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+    ):
+        after = layer(hidden, attention_mask=None, position_embeddings=rotary)
+    assert after.dtype == hidden.dtype == dtype
+    run = Run(
+        prompt=tokens,
+        completion=1,
+        weight_bytes=hidden.element_size(),
+        compute_bytes=4 if way == "float32" else 2,
+        prefix_sharing=False,
+    )
+    assert sum(kept.values()) == pytest.approx(tokens * layer_bytes(sizes, run), rel=0.03)
+
+
+def test_padded_rows(sizes):
+    run = Run(prompt=8, completion=8)
     padded = replace(run, padded=True, prefix_sharing=False)
     assert layer_bytes(sizes, padded) - layer_bytes(sizes, run) == 2 * 2 * 32  # keys and values as wide as queries
     assert memory(sizes, padded).step["attention mask"] == 8 * 16**2
+
+
+def test_tiles_are_those_of_trl():
+    from trl.kernels import chunked_logprob
+    from trl.trainer import utils
+
+    assert TILE_TOKENS == chunked_logprob.TOKEN_CHUNK_SIZE
+    assert TILE_ENTRIES == utils._CHUNKED_LOGPROB_CHUNK_SIZE
 
 
 def test_state_of_the_model(sizes):

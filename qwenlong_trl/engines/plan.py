@@ -33,90 +33,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig
+from .sizes import Sizes
 
 
 # TRL's fused LM head projects so many tokens on so many entries of the vocabulary at a time.
 TILE_TOKENS, TILE_ENTRIES = 4096, 32768
 
-# Tiles in float32 that it holds at once where there is no Triton, in the forward and in the backward pass.
-_CPU_TILES = (5, 8)
+# Tiles in float32 that its backward pass holds at once where there is no Triton.
+_CPU_TILES = 8
 
 # Gradients of the MLP's inner width that are there at once in the backward pass of a layer.
 _INNER_GRADIENTS = 3
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """
-    What counts of a model.
-
-    Args:
-        parameters, layer_parameters, linear_parameters (`int`):
-            Of the whole model, of one decoder layer, and of all matrices within the layers.
-        layers, hidden, intermediate, queries, keys, heads, vocabulary (`int`):
-            Layers, and the widths H, F, Q, K; `heads` are those of queries.
-        head_norms (`bool`):
-            Whether queries and keys are normed (Qwen3).
-        tied (`bool`):
-            Whether the LM head is the embedding.
-        adapter_ends (`int`):
-            Inputs and outputs of all matrices within the layers, which are the parameters of LoRA for each rank.
-    """
-
-    parameters: int
-    layer_parameters: int
-    linear_parameters: int
-    layers: int
-    hidden: int
-    intermediate: int
-    queries: int
-    keys: int
-    heads: int
-    vocabulary: int
-    head_norms: bool
-    tied: bool
-    adapter_ends: int
-
-    @classmethod
-    def of(cls, config: PreTrainedConfig) -> Sizes:
-        """
-        Counted on the model itself, made without weights.
-
-        Raises:
-            `ValueError`: for architectures that the formulas do not describe: other layers than attention over all
-            tokens with a gated MLP.
-        """
-        text = config.get_text_config()
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(text)
-        stacks = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
-        layer = stacks[0][0] if stacks else None
-        names = {name for name, _ in layer.named_parameters()} if layer is not None else set()
-        kinds = set(getattr(text, "layer_types", None) or []) - {"full_attention", "sliding_attention"}
-        gated = {"self_attn.q_proj.weight", "self_attn.k_proj.weight", "mlp.gate_proj.weight"} <= names
-        if not gated or kinds or len({sum(p.numel() for p in one.parameters()) for one in stacks[0]}) > 1:
-            raise ValueError(
-                "a plan is made for dense decoders whose layers are all attention and a gated MLP (Qwen2, Qwen3, "
-                f"Llama and the like), and {text.model_type!r} is none: its memory has to be measured"
-            )
-        matrices = [m for m in layer.modules() if isinstance(m, torch.nn.Linear)]
-        return cls(
-            parameters=sum(p.numel() for p in model.parameters()),
-            layer_parameters=sum(p.numel() for p in layer.parameters()),
-            linear_parameters=len(stacks[0]) * sum(m.weight.numel() for m in matrices),
-            layers=len(stacks[0]),
-            hidden=text.hidden_size,
-            intermediate=layer.mlp.gate_proj.out_features,
-            queries=layer.self_attn.q_proj.out_features,
-            keys=layer.self_attn.k_proj.out_features,
-            heads=text.num_attention_heads,
-            vocabulary=text.vocab_size,
-            head_norms="self_attn.q_norm.weight" in names,
-            tied=model.get_output_embeddings().weight is model.get_input_embeddings().weight,
-            adapter_ends=len(stacks[0]) * sum(m.in_features + m.out_features for m in matrices),
-        )
 
 
 @dataclass(frozen=True)
@@ -300,7 +227,7 @@ def _head(sizes: Sizes, run: Run, tokens: int) -> int:
     """TRL's fused LM head in its backward pass: a tile, and gradients of its inputs and of the weights in float32."""
     scored = tokens if run.cpu else run.row_count * run.completion
     rows, entries = min(scored, TILE_TOKENS), min(sizes.vocabulary, TILE_ENTRIES)
-    tiles = rows * entries * (run.compute_bytes + 4 * _CPU_TILES[1] if run.cpu else run.compute_bytes)
+    tiles = rows * entries * (run.compute_bytes + 4 * _CPU_TILES if run.cpu else run.compute_bytes)
     hidden = scored * sizes.hidden * (4 + 2 * run.compute_bytes)  # also what is scored, and the gradient as it leaves
     weights = 0 if run.lora_rank else sizes.vocabulary * sizes.hidden * 4
     return tiles + hidden + weights

@@ -173,7 +173,8 @@ class TransformersSampler:
                 draws = [_Draws(ids, samples, sampling, device)] if sampling.temperature > 0 else []
                 owners = [prompt for prompt in range(len(prompts)) for _ in samples]
                 last = samples[-1] == sampling.num_samples - 1
-                with caches(prefix, read, owners, len(samples) > 1 and self._shares_decoding, last) as cache:
+                share = len(samples) > 1 and self._shares_decoding
+                with caches(self.model, prefix, read, owners, share, last) as cache:
                     output = self.model.generate(
                         inputs[owners],  # [p * s, l]
                         attention_mask=mask[owners],

@@ -74,8 +74,8 @@ class PhasedGRPOConfig(GRPOConfig):
     Parameters:
         prefix_sharing (`bool`, *optional*, defaults to `True`):
             Compute a prompt once for all its completions, in rollouts with transformers, in scoring and in the loss,
-            where that is exact; elsewhere the log says why it is not. A micro-batch shares at most its own rows, so set
-            `per_device_train_batch_size` to `num_generations` or a multiple of it. See [`PrefixSharingMixin`].
+            where that is exact; elsewhere the log says why it is not. A micro-batch shares at most its own rows, so
+            set `per_device_train_batch_size` to `num_generations` or a multiple. See [`PrefixSharingMixin`].
 
     > Parameters that control the statistics
 

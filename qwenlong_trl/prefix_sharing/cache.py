@@ -1,7 +1,7 @@
 """A key-value cache for several continuations of a prompt, in which the prompt stands once.
 
-Decoding G completions of a prompt with P tokens, an ordinary cache holds and reads G * P keys in every layer, and copies
-them at every step as it grows. Here a layer holds P keys for the group and the few of each continuation; the
+Decoding G completions of a prompt with P tokens, an ordinary cache holds and reads G * P keys in every layer, and
+copies them at every step as it grows. Here a layer holds P keys for the group and the few of each continuation; the
 queries of the group read the prompt together, as one matrix product (the idea of Hydragen, arXiv 2402.05099).
 """
 

@@ -1,7 +1,7 @@
 """For which models a shared prefix is exact: asked of the model itself, with a few tokens, once.
 
-No list of architectures: what would change the result is either seen in the configuration (dropout, rotary scalings that
-depend on the longest row), said by the attention layers (windows, sinks, caps), or shows in a comparison with
+No list of architectures: what would change the result is either seen in the configuration (dropout, windows, rotary
+scalings that depend on the longest row), said by the attention layers (sinks, caps), or shows in a comparison with
 the ordinary way (recurrent states, position tables that count padding, attention that does not come to us).
 """
 
@@ -11,12 +11,12 @@ import torch
 
 from .cache import SharedPrefixCache, is_ordinary
 from .forward import SharedPrefixForward
-from .interface import NotShareableError, attach, attention_name, decoding, text_config
+from .interface import NotShareableError, decoding, text_config
 from .rollouts import read_prompts
 
 
-# Mean differences of log-probabilities that are rounding. Were a branch to see its siblings, or its prompt not, a trained
-# model would be off by whole units.
+# Mean differences of log-probabilities that are rounding. Were a branch to see its siblings, or its prompt not, a
+# trained model would be off by whole units.
 _ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-4}
 _ROUNDING_HALF = 0.05
 
@@ -50,8 +50,8 @@ def why_not_scoring(model: torch.nn.Module) -> str | None:
 
 def why_not_decoding(model: torch.nn.Module) -> str | None:
     """
-    Why [`SharedPrefixCache`] would not be exact for a model, or `None` where it is. As [`why_not_scoring`], for a model
-    without the wrappers of processes.
+    Why [`SharedPrefixCache`] would not be exact for a model, or `None` where it is. As [`why_not_scoring`], for a
+    model without the wrappers of processes.
     """
     reason = _seen_in_configuration(model)
     if reason is not None:
@@ -61,13 +61,12 @@ def why_not_decoding(model: torch.nn.Module) -> str | None:
     width = 9
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
     try:
-        attach(attention_name(model))
         prompts = read_prompts(model, ids[rows, : width - 1], mask[rows, : width - 1])
         if not is_ordinary(prompts, sliding=False):
             return "its cache is not that of plain attention"
         cache = SharedPrefixCache(prompts, mask[rows, : width - 1], [0, 0, 1, 1])
         ours = []
-        with decoding(cache):
+        with decoding(model, cache):
             for place in (width - 1, width):
                 step = {"input_ids": ids[:, place, None], "position_ids": positions[:, place, None]}
                 outputs = model(**step, attention_mask=mask[:, : place + 1], past_key_values=cache, use_cache=True)

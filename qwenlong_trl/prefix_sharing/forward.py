@@ -20,7 +20,7 @@ from .interface import NotShareableError, attach, attention_name, layout_argumen
 from .packing import pack_rows
 
 
-# Tokens of a packed row up to which a mask is spelled out for eager attention, whose scores are as large for each head.
+# Tokens of a packed row up to which a mask is spelled out for eager attention, whose scores are as large per head.
 LONGEST_MASK = 8192
 
 

@@ -1,9 +1,9 @@
 """Where shared prefixes enter the models of transformers: the function that a model's attention layers call.
 
-`AttentionInterface.register` is transformers' public way to add or replace such functions. The one that a model uses is
-replaced by itself with two more cases: a packed row (the layout comes with the call, as `shared_prefixes`, through the
-model's keyword arguments, so that gradient checkpointing has it again when it recomputes), and one step of decoding
-behind prompts that are held once (within [`decoding`]). All other calls go on to the original.
+`AttentionInterface.register` is transformers' public way to add or replace such functions. The one that a model uses
+is replaced by itself with two more cases: a packed row (the layout comes with the call, as `shared_prefixes`, through
+the model's keyword arguments, so that gradient checkpointing has it again when it recomputes), and one step of
+decoding behind prompts that are held once (within [`decoding`]). All other calls go on to the original.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def attach(name: str) -> None:
     Lets the attention implementation `name` serve shared prefixes, once per process.
 
     Raises:
-        [`NotShareableError`]: for `"eager"`, which is no registered function but part of each model, and for names that
-        are not registered.
+        [`NotShareableError`]: for `"eager"`, which is no registered function but part of each model, and for names
+        that are not registered.
     """
     interface = AttentionInterface()
     if name not in interface:
@@ -92,8 +92,14 @@ def _plain_scale(module: torch.nn.Module, args: tuple, kwargs: dict) -> float | 
 
 
 @contextmanager
-def decoding(cache: SharedPrefixCache) -> Iterator[None]:
-    """Within it, forward passes with `cache` attend to the prompts that it holds."""
+def decoding(model: torch.nn.Module, cache: SharedPrefixCache) -> Iterator[None]:
+    """
+    Within it, forward passes of `model` with `cache` attend to the prompts that it holds.
+
+    Raises:
+        [`NotShareableError`]: as [`attach`].
+    """
+    attach(attention_name(model))
     token = _DECODING.set(cache)
     try:
         yield

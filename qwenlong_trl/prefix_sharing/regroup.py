@@ -1,7 +1,7 @@
 """Rows of one optimizer step, moved so that those with the same prompt meet in one micro-batch.
 
-TRL shuffles a window of completions before it cuts it into micro-batches, so that those of one prompt are scattered. Which
-rows an optimizer step sees is part of the algorithm; which of its micro-batches computes them is not.
+TRL shuffles a window of completions before it cuts it into micro-batches, so that those of one prompt are scattered.
+Which rows an optimizer step sees is part of the algorithm; which of its micro-batches computes them is not.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def arrange(groups: Sequence[Hashable], batches: int) -> list[int]:
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
     parts: list[list[int]] = [[] for _ in range(batches)]
-    # The largest first, each into the fullest part that takes it whole; where none does, the emptiest takes what it can.
+    # The largest first, each into the fullest part that takes it whole; where none does, the emptiest takes some.
     for rows in sorted(members.values(), key=len, reverse=True):
         while rows:
             room = [size - len(part) for part in parts]

@@ -71,10 +71,10 @@ def generate_shared(
             Beams, several sequences for each row, and caches other than the default go the ordinary way.
         share_decoding (`bool`):
             Whether the prompts stay in the cache once while completions grow, which the model's attention must allow
-            ([`~prefix_sharing.exactness.why_not_decoding`]). Otherwise the cache is repeated when the prompts are read.
+            ([`~prefix_sharing.exactness.why_not_decoding`]). Otherwise the cache is repeated once they are read.
         decide (`Callable[[bool, bool], bool]`, *optional*):
-            Whether prompts are read first, given whether equal ones are among them and whether all can be. Where weights
-            are sharded, a forward pass is a collective, so that all processes have to decide alike. Defaults to both.
+            Whether prompts are read first, given whether equal ones are among them and whether all can be. Where
+            weights are sharded, a forward pass is a collective, and all processes must decide alike. Defaults to both.
         inputs:
             Anything else goes the ordinary way.
     """
@@ -90,18 +90,25 @@ def generate_shared(
         prompts = read_prompts(model, input_ids[first, :-1], read)
     if not is_ordinary(prompts):
         return generate(**arguments)
-    with caches(prompts, read, owners, share_decoding) as cache:
+    with caches(model, prompts, read, owners, share_decoding) as cache:
         return generate(**arguments, past_key_values=cache)
 
 
 @contextlib.contextmanager
 def caches(
-    prompts: DynamicCache | None, mask: torch.Tensor, owners: Sequence[int], share_decoding: bool, last: bool = True
+    model: torch.nn.Module,
+    prompts: DynamicCache | None,
+    mask: torch.Tensor,
+    owners: Sequence[int],
+    share_decoding: bool,
+    last: bool = True,
 ) -> Iterator[DynamicCache | None]:
     """
     The cache for continuations of prompts that were read, within which `generate` runs.
 
     Args:
+        model ([`~transformers.PreTrainedModel`]):
+            The model that continues.
         prompts ([`~transformers.DynamicCache`], *optional*):
             From [`read_prompts`]; `None` gives `None`.
         mask (`torch.Tensor` of shape `(U, K)`):
@@ -117,7 +124,7 @@ def caches(
         yield None
     elif share_decoding and is_ordinary(prompts, sliding=False) and bool(mask.any(dim=1).all()):
         cache = SharedPrefixCache(prompts, mask, owners)
-        with decoding(cache):
+        with decoding(model, cache):
             yield cache
     else:
         cache = prompts if last else copy.deepcopy(prompts)

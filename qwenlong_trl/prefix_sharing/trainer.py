@@ -1,12 +1,12 @@
-"""`GRPOTrainer` with shared prefixes: a prompt is computed once for its group, in rollouts, in scoring and in the loss.
+"""`GRPOTrainer` with shared prefixes: a prompt is computed once per group, in rollouts, in scoring and in the loss.
 
 ```python
 >>> class Trainer(PrefixSharingMixin, GRPOTrainer):
 ...     pass
 ```
 
-What TRL computes stays what it is: its own methods run, with a model that computes equal prompts once in the place
-of the model, and with `generate` replaced by [`~prefix_sharing.rollouts.generate_shared`] while completions are sampled.
+What TRL computes stays what it is: its own methods run, with a model that computes equal prompts once in the place of
+the model, and with `generate` replaced by [`~prefix_sharing.rollouts.generate_shared`] while completions are sampled.
 """
 
 from __future__ import annotations
@@ -127,11 +127,12 @@ class PrefixSharingMixin:
                 with torch.no_grad():
                     reason = why_not_decoding(model)
                 self._share_decoding = reason is None
-                logger.info(
-                    "Prefix sharing is on for rollouts."
-                    if reason is None
-                    else f"Rollouts repeat the cache of a prompt for its completions, as the model cannot share it: {reason}."
-                )
+                if reason is None:
+                    logger.info("Prefix sharing is on for rollouts.")
+                else:
+                    logger.info(
+                        f"Rollouts read a prompt once and repeat its cache, as the model cannot share it: {reason}."
+                    )
             return generate_shared(
                 model, generate, share_decoding=self._share_decoding, decide=self._read_prompts_first, **inputs
             )

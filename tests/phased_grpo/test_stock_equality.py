@@ -1,4 +1,4 @@
-"""With one phase and all features and prefix sharing off, `PhasedGRPOTrainer` is `GRPOTrainer`, step for step and to the bit."""
+"""With one phase and all features off, `PhasedGRPOTrainer` is `GRPOTrainer`, step for step and to the bit."""
 
 import dataclasses
 

@@ -54,7 +54,7 @@ def test_every_prediction_has_its_context(groups, seed, shuffle, side):
     assert predicted == int((labels != -100).sum())
     assert int((packed.labels != -100).sum()) == predicted
     # Each prompt once, one more token for every completion but for its last, one for an empty one.
-    distinct = {p: None for p in prompts}
+    distinct = dict.fromkeys(prompts)
     lengths = [max(int((t != -100).sum()), 1) for t in labels]
     assert len(seen) == sum(len(p) - 1 for p in distinct) + sum(lengths)
     assert packed.row_tokens == int(mask.sum())

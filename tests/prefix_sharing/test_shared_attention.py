@@ -94,7 +94,7 @@ def test_merge_of_disjoint_keys():
     torch.testing.assert_close(lse, (q @ k.T).logsumexp(-1))
 
 
-# ---- the kernels of GPUs: their place is taken by plain operations with the same arguments and results ---------------
+# ---- the kernels of GPUs: plain operations with the same arguments and results take their place --------------------
 
 
 def pieces(cu_q, cu_k):

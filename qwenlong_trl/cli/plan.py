@@ -91,9 +91,9 @@ def _show(found: dict) -> None:
     console.print(f"{verdict}: {usable:.1f} of {whole:.1f} GiB can be planned with.")
     if not found["fits"]:
         for place, (name, size) in enumerate(found["saved_bytes"].items()):
-            then = " and then fits" if found["peak_bytes"] - size <= found["usable_bytes"] else ""
-            most = " the most" if place == 0 else ""
-            console.print(f"- {name} saves{most}, {size / _GIB:.1f} GiB,{then}".rstrip(","), soft_wrap=True)
+            most = "the most, " if place == 0 else ""
+            then = ", and then it fits" if found["peak_bytes"] - size <= found["usable_bytes"] else ""
+            console.print(f"- {name} saves {most}{size / _GIB:.1f} GiB{then}", soft_wrap=True)
         if not found["saved_bytes"]:
             console.print("No option known here lowers it: take fewer tokens, or GPUs with more memory.")
 

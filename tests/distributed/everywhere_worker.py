@@ -63,5 +63,6 @@ def count_passes(model) -> list[bool]:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2:])
-    resume_sharded(Path(sys.argv[1]))
+    if sys.argv[-1].startswith("sharded"):
+        resume_sharded(Path(sys.argv[1]))
     leave()

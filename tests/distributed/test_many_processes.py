@@ -24,7 +24,7 @@ def compare(folder: Path, modes: dict[str, tuple[str, ...]]) -> list[tuple[str, 
     tasks = [f"{mode}/{name}" for mode, names in modes.items() for name in names]
     done = run_on_two_processes([WORKER, str(folder), *tasks]).stdout
     said = [line for line in done.splitlines() if line.startswith(("done", "resumed"))]
-    assert said == [*(f"done {task}" for task in tasks), "resumed"]
+    assert said == [*(f"done {task}" for task in tasks), *(["resumed"] if "sharded" in modes else [])]
     table = []
     for name in dict.fromkeys(name for names in modes.values() for name in names):
         found = {
@@ -56,4 +56,10 @@ def test_two_processes_and_half_of_each_weight(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_all_trainings_on_two_processes(tmp_path):
-    check(compare(tmp_path, dict.fromkeys(("replicated", "sharded"), (*CASES, *SAMPLED))))
+    check(compare(tmp_path, {"replicated": tuple(CASES)}))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_all_trainings_with_half_of_each_weight(tmp_path):
+    check(compare(tmp_path, {"replicated": tuple(SAMPLED), "sharded": (*CASES, *SAMPLED)}))

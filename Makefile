@@ -30,8 +30,8 @@ quickstart: install  ## Train a tiny long-context reader and write quickstart/re
 test: install  ## Run the tests (ARGS="-k resume", WORKERS=4 and so on)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
-test-slow: install  ## Run the tests that take minutes: the soak, file systems that fill up
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
+test-slow: install  ## Run the tests that take minutes: the soak, full file systems, every training on two processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m slow --timeout 1800 $(ARGS)
 
 lint: install  ## Check style
 	$(BIN)/ruff check .

@@ -24,21 +24,21 @@ import torch
 from accelerate.utils import gather_object
 from torch.utils.data import Sampler
 from tqdm.auto import tqdm
-from transformers import AutoProcessor
 from transformers.utils import logging
 from trl import GRPOTrainer
-from trl.trainer.utils import get_config_model_id
 
 from ..prefix_sharing import PrefixSharingMixin
 from .callback import CurriculumCallback
 from .config import PhasedGRPOConfig
 from .curriculum import Difficulty
 from .dynamic_sampling import fill_dead_groups, live_groups, loss_tokens, mask_rows
+from .engine import start_engine
 from .lengths import build_curriculum, dataset_hashes
 from .masked_loss import masked_loss
 from .metrics import window_metrics
 from .phase import LIVE_ATTRIBUTES
 from .plan import PhasePlan
+from .processing import load_processing_class
 from .resume import checkpoint_to_resume, load_curriculum, run_signature, save_curriculum, write_json
 from .rollouts import Rollouts
 from .sampler import WindowClock, reserve_rows, window_rows
@@ -68,7 +68,8 @@ class PhasedGRPOTrainer(PrefixSharingMixin, GRPOTrainer):
             Loaded from the model where it is left out.
 
     Raises:
-        `ValueError`: before a model is loaded, if a phase has fewer prompts than one generation batch needs.
+        `ValueError`: before a model is loaded, if a phase has fewer prompts than one generation batch needs; before
+        the first step, if a prompt does not fit the vLLM engine.
         [`CurriculumMismatchError`]: on resume, if the checkpoint has another plan, data set, setting or version.
     """
 
@@ -100,12 +101,7 @@ class PhasedGRPOTrainer(PrefixSharingMixin, GRPOTrainer):
         if not isinstance(args, PhasedGRPOConfig):
             raise TypeError(f"PhasedGRPOTrainer needs `args` to be a PhasedGRPOConfig, got {type(args).__name__}")
         if processing_class is None:
-            source = model if isinstance(model, str) else get_config_model_id(model.config)
-            sides = {"truncation_side": "left", "padding_side": "left"}
-            revision = (args.model_init_kwargs or {}).get("revision")
-            processing_class = AutoProcessor.from_pretrained(
-                source, revision=revision, trust_remote_code=args.trust_remote_code, **sides
-            )
+            processing_class = load_processing_class(model, args)
         self.plan = PhasePlan.of(args)
         self.curriculum = build_curriculum(args, train_dataset, processing_class)
         hashes = dataset_hashes(train_dataset, self.curriculum.ids, self.curriculum.lengths)
@@ -121,6 +117,7 @@ class PhasedGRPOTrainer(PrefixSharingMixin, GRPOTrainer):
             processing_class=processing_class,
             **kwargs,
         )
+        start_engine(self)
         self._signature = run_signature(args, hashes, len(train_dataset), self.reward_func_names)
         name = args.accuracy_reward or self.reward_func_names[0]
         if name not in self.reward_func_names:

@@ -1,9 +1,17 @@
 """PhasedGRPO with an engine in the same process, over a phase switch, an evaluation and a resume."""
 
+import sys
+from pathlib import Path
+
 import pytest
 from tiny import parity_reward, tiny_prompts, tiny_tokenizer
 
 from qwenlong_trl import Phase
+
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "phased_grpo"))
+
+from runs import RecordingTrainer, make_args  # noqa: E402
 
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
@@ -24,8 +32,6 @@ def settings(**overrides) -> dict:
 
 
 def make(folder, model, **overrides):
-    from runs import RecordingTrainer, make_args
-
     return RecordingTrainer(
         model,
         parity_reward,

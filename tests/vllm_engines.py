@@ -1,4 +1,4 @@
-"""Real vLLM engines and a real server, started once for all tests that need the same."""
+"""Fixtures: real vLLM engines and a real server, started once for all tests that need the same."""
 
 import json
 import os
@@ -7,14 +7,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
 
 import pytest
-import torch
-from tiny import save_tiny
-
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "phased_grpo"))  # `runs`
 
 CHAT_TEMPLATE = "{% for m in messages %}{{ m['content'] }} {% endfor %}w3"
 
@@ -22,6 +16,8 @@ CHAT_TEMPLATE = "{% for m in messages %}{{ m['content'] }} {% endfor %}w3"
 @pytest.fixture(scope="session")
 def engine_model(tmp_path_factory) -> str:
     """A folder with a model whose LM head is the embedding, of a size for which vLLM has kernels."""
+    from tiny import save_tiny
+
     folder = tmp_path_factory.mktemp("engine_model")
     return save_tiny(folder, CHAT_TEMPLATE, positions=512, width=128, tie_word_embeddings=True)
 
@@ -32,10 +28,13 @@ def packed_weights():
     Linear layers whose weights are packed once they are loaded, which makes loading others hard. vLLM does so on
     processors with AVX-512 or AMX. On others, its own code for packing runs here with copies for packed weights.
     """
+    import torch
     from vllm import _custom_ops as ops
-    from vllm.platforms import current_platform
+    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 
-    if ops._supports_onednn or current_platform.is_zen_cpu():
+    layer = torch.nn.Linear(128, 128, bias=False, dtype=torch.bfloat16)
+    dispatch_cpu_unquantized_gemm(layer, remove_weight=True)
+    if layer.weight.numel() == 0:
         yield
         return
     with pytest.MonkeyPatch.context() as patch:
@@ -75,6 +74,8 @@ def engines(start_engine, monkeypatch):
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """The address of a vLLM server, as TRL wants it, but for the transfer of weights, which needs CUDA."""
+    from tiny import save_tiny
+
     folder = tmp_path_factory.mktemp("server")
     model = save_tiny(folder / "model", CHAT_TEMPLATE, positions=2048, width=64)
     with socket.socket() as probe:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 
@@ -73,7 +74,7 @@ def engines(start_engine, monkeypatch):
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """The address of a vLLM server, as TRL wants it, but for the transfer of weights, which needs CUDA."""
+    """A vLLM server as TRL wants it, with its `address` and `model`. It cannot take weights, which needs CUDA."""
     from tiny import save_tiny
 
     folder = tmp_path_factory.mktemp("server")
@@ -89,7 +90,7 @@ def server(tmp_path_factory):
     command += ["--served-model-name", "judge", "--enforce-eager", "--logprobs-mode", "processed_logprobs"]
     log = (folder / "log.txt").open("w+")
     process = subprocess.Popen(
-        [*command, "--max-logprobs", "-1", "--dtype", "float32"],
+        [*command, "--max-logprobs", "-1", "--weight-transfer-config", '{"backend": "nccl"}'],
         env={**environment, "VLLM_SERVER_DEV_MODE": "1"},
         stdout=log,
         stderr=log,
@@ -106,7 +107,7 @@ def server(tmp_path_factory):
                     log.seek(0)
                     raise RuntimeError(f"the server did not start:\n{log.read()[-3000:]}") from None
                 time.sleep(0.5)
-        yield address
+        yield SimpleNamespace(address=address, model=model)
     finally:
         process.terminate()
         process.wait(60)

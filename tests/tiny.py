@@ -39,9 +39,7 @@ def tiny_model(seed: int = 0, vocabulary: int = 43) -> Qwen2ForCausalLM:
     return Qwen2ForCausalLM(config)
 
 
-def save_tiny(
-    folder: Path, chat_template: str | None = None, positions: int = 128, width: int = 16, **options
-) -> str:
+def save_tiny(folder: Path, chat_template: str | None = None, positions: int = 128, width: int = 16, **options) -> str:
     """A tiny model with its tokenizer in a folder; `options` are fields of its configuration."""
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = chat_template

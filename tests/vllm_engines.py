@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+
 CHAT_TEMPLATE = "{% for m in messages %}{{ m['content'] }} {% endfor %}w3"
 
 

@@ -9,17 +9,21 @@
 >>> trainer.train()
 ```
 
-What differs between the engines that a trainer can roll out with:
+What differs between the engines that a trainer can roll out with, transformers, vLLM in the same process (`colocate`)
+and a vLLM server:
 
-| | transformers | vLLM, `colocate` | vLLM, `server` |
-| --- | --- | --- | --- |
-| starts from | the model object | the folder or Hub name of the model, so that one made in memory must be saved first | whatever the server was started with |
-| limit of a sequence | none but the model's | `vllm_max_model_length`, else the model's | `max_model_len` of the server |
-| a prompt beyond it | goes on, without meaning | an error on its own process, while the others wait | an error on the first process, while the others wait |
-| equal prompts are read once | by [`~prefix_sharing.generate_shared`] | by vLLM's prefix cache, in whole blocks (16 tokens on a GPU, 128 on a CPU) | the same, in the server |
-| after an optimizer step | nothing to do | weights are loaded into the engine, the prefix cache is emptied | weights are sent through NCCL, so that both sides need CUDA |
-| random numbers | torch's, which a checkpoint holds | the engine's, which it does not | the server's |
-| precision | the model's | the model's, but bfloat16 for a float32 model: log-probabilities differ by some thousandths | the server's |
+- **Start.** transformers has the model object. `colocate` loads the model from its folder or Hub name, so that one
+  made in memory must be saved first. A server has what it was started with.
+- **Longest sequence.** transformers goes on beyond the model's positions, without meaning. `colocate` takes
+  `vllm_max_model_length`, or else the model's positions, a server its `max_model_len`; a prompt beyond them is an
+  error on one process, for which the others wait.
+- **Equal prompts** are read once: by [`~prefix_sharing.generate_shared`], or by vLLM's prefix cache in whole blocks
+  (on a CPU of 128 tokens), so that prompts shorter than a block are not shared.
+- **After an optimizer step** transformers has nothing to do. The engine of `colocate` loads the weights and empties
+  its prefix cache. A server is sent them through NCCL, for which both sides need CUDA.
+- **Random numbers.** A checkpoint holds torch's. It does not hold an engine's, so a resumed run has the same prompts
+  in the same order and other completions.
+- **Type.** vLLM makes bfloat16 of a float32 model: log-probabilities then differ by some thousandths.
 
 Therefore [`check_limits`] compares every prompt and the longest completion of its phase with the engine's limit before
 the first step, on all processes, and names the first prompt that does not fit; and [`prepare_engine`] warns where the
@@ -28,7 +32,7 @@ engine has no prefix cache.
 Server mode, on a GPU of its own:
 
 ```bash
-VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --weight-transfer-config '{"backend": "nccl"}' \
+VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --weight-transfer-config '{"backend": "nccl"}' \\
     --logprobs-mode processed_logprobs --max-logprobs -1 --max-model-len 70000
 ```
 
@@ -38,9 +42,12 @@ else works on a CPU, and our tests go as far.
 
 # Shims for upstream defects
 
-| what | versions | why | delete when |
-| --- | --- | --- | --- |
-| [`~engines.cpu_weights.mend_weight_sync`] | vLLM 0.22 to 0.31 on a CPU, `colocate`, TRL 1.16 | On CPUs for which vLLM packs the weights of linear layers once they are loaded (oneDNN, AMX, zentorch), the parameters that TRL's `sync_weights` writes to are gone: `'Parameter' object has no attribute 'weight_loader'`. vLLM's own reload brings them back, but packs a tied LM head before its weights have arrived. | `tests/contract/test_vllm_surface.py::test_weights_cannot_be_loaded_twice_on_a_cpu` fails |
+[`~engines.cpu_weights.mend_weight_sync`], for vLLM up to 0.31 on a CPU, `colocate`, with TRL 1.16.
+
+- Why: where vLLM packs the weights of linear layers once they are loaded (processors with AVX-512 or AMX), the
+  parameters that TRL's `sync_weights` writes to are gone: `'Parameter' object has no attribute 'weight_loader'`.
+  vLLM's own reload brings them back, but leaves an LM head that is tied to the embedding with its old packed copy.
+- Delete it when `test_weights_cannot_be_loaded_twice_on_a_cpu` in `tests/contract/test_vllm_surface.py` fails.
 
 Nothing of a shim runs on a GPU. Importing this package imports neither torch nor trl nor vllm.
 """

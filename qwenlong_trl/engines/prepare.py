@@ -32,10 +32,10 @@ def prepare_engine(trainer) -> None:
 
 
 def warn_without_prefix_caching(enabled: bool) -> None:
-    """Prefix caching is vLLM's default. It cannot be turned on in an engine that runs, so all that is left is to tell."""
+    """It is vLLM's default, and cannot be turned on in an engine that runs, so all that is left is to tell."""
     if not enabled:
         logger.warning(
-            "vLLM runs without prefix caching, so that it reads a prompt once for each of its completions. It is on by "
-            "default: the engine was started without it (a server with --no-enable-prefix-caching), or vLLM turned it "
-            "off because this model or platform does not support it (its log says so)."
+            "vLLM runs without prefix caching, so that it reads a prompt once for each of its completions. It is on "
+            "by default: the engine was started without it (a server with --no-enable-prefix-caching), or vLLM turned "
+            "it off because this model or platform does not support it (its log says so)."
         )

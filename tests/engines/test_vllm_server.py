@@ -1,8 +1,7 @@
-"""A real vLLM server: as the judge of the hybrid reward, and as the engine of a trainer, up to where CUDA is needed."""
+"""A real vLLM server: the judge of the hybrid reward, and the engine of a trainer up to where CUDA is needed."""
 
 import asyncio
 import json
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path

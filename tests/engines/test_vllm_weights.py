@@ -48,7 +48,9 @@ def test_an_adapter_is_merged_in_the_engine_and_not_in_the_policy(engines, tmp_p
     """The embedding has more rows in the engine, so its weights are taken over when the adapter is out again."""
     folder = save_tiny(tmp_path / "model", positions=512, width=128)
     generation = make(tmp_path, folder).vllm_generation
-    config = LoraConfig(r=4, target_modules=["q_proj", "down_proj", "embed_tokens", "lm_head"], init_lora_weights=False)
+    config = LoraConfig(
+        r=4, target_modules=["q_proj", "down_proj", "embed_tokens", "lm_head"], init_lora_weights=False
+    )
     generation.model = get_peft_model(generation.model, config)
     before = {name: weight.clone() for name, weight in generation.model.named_parameters()}
     generation.sync_weights()

@@ -71,7 +71,8 @@ def make_trainer(arm: str, folder: str, args: argparse.Namespace):
     from qwenlong_trl.prefix_sharing import PrefixSharingMixin
 
     class Sharing(PrefixSharingMixin, GRPOTrainer):
-        _share_decoding = arm == "shared_decoding"
+        # Left open, the trainer asks the model whether it can.
+        _share_decoding = None if arm == "shared_decoding" else False
 
     greedy = {"do_sample": False}
     if arm == "vllm":
@@ -109,7 +110,8 @@ def serve(arm: str, folder: str, args: argparse.Namespace, pipe) -> None:
     try:
         import torch
 
-        torch.set_num_threads(args.threads)
+        if arm != "vllm":  # which minds OMP_NUM_THREADS alone
+            torch.set_num_threads(args.threads)
         trainer = make_trainer(arm, folder, args)
         pipe.send(str(trainer.accelerator.device))
         while (prompts := pipe.recv()) is not None:
@@ -118,7 +120,10 @@ def serve(arm: str, folder: str, args: argparse.Namespace, pipe) -> None:
             completions, _ = trainer._generate_single_turn(rows, None, {}, args.group_size)
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            pipe.send((time.perf_counter() - started, [list(map(int, ids)) for ids in completions]))
+            taken = time.perf_counter() - started
+            if arm == "shared_decoding" and not trainer._share_decoding:
+                raise RuntimeError("this model cannot share the cache of a prompt in decoding")
+            pipe.send((taken, [list(map(int, ids)) for ids in completions]))
     except Exception as error:  # a row of the table, and not the end
         pipe.send(f"failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
     finally:

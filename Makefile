@@ -46,7 +46,7 @@ $(VENV_VLLM)/.installed: pyproject.toml constraints-vllm.txt
 	touch $@
 
 test-vllm: $(VENV_VLLM)/.installed  ## Run the tests that need vLLM, in .venv-vllm (ARGS as above)
-	OMP_NUM_THREADS=1 $(BIN_VLLM)/python -m pytest -m vllm tests/engines tests/contract $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN_VLLM)/python -m pytest -m vllm --timeout 600 tests/engines tests/contract $(ARGS)
 
 lint: install  ## Check style
 	$(BIN)/ruff check .

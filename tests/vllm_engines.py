@@ -98,7 +98,7 @@ def server(tmp_path_factory):
     )
     address = f"http://127.0.0.1:{port}"
     try:
-        until = time.monotonic() + 240
+        until = time.monotonic() + 500
         while True:
             try:
                 urllib.request.urlopen(f"{address}/v1/models", timeout=2).read()

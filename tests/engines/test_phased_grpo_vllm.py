@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "phased_grpo"))
 from runs import RecordingTrainer, make_args  # noqa: E402
 
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.vllm
 
 PHASES = [Phase(8, 4, max_completion_length=4), Phase(16, 4, max_completion_length=12)]
 

@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from ..engines import check_limits
 from .config import PhasedGRPOConfig
 from .curriculum import Curriculum
 
@@ -72,14 +73,25 @@ def example_ids(dataset: Dataset) -> list[str]:
     return [str(row) for row in range(len(dataset))]
 
 
+def check_prompts_fit(args: PhasedGRPOConfig, curriculum: Curriculum, limit: int | None, engine: str) -> None:
+    """
+    Compares the prompts of every phase and its longest completion with what the vLLM engine takes. Prompts that are
+    carried into a phase are shorter than its own.
+    """
+    for phase, rows in zip(args.phases, curriculum.own_rows, strict=True):
+        prompts = ((curriculum.ids[row], curriculum.lengths[row]) for row in rows)
+        completion = phase.max_completion_length or args.max_completion_length
+        check_limits(prompts, completion, limit, engine, phase.name)
+
+
 def build_curriculum(args: PhasedGRPOConfig, dataset: Dataset, processing_class) -> Curriculum:
     """
     The curriculum over a training set, before any model is loaded.
 
     Raises:
         `TypeError`: if the training set is a stream, whose prompt lengths are not known beforehand.
-        `ValueError`: if a phase has fewer prompts than one generation batch, if the longest phase does not fit the
-        vLLM engine, or if groups to resample would lie on two processes.
+        `ValueError`: if a phase has fewer prompts than one generation batch, if a prompt and the completions of its
+        phase do not fit `vllm_max_model_length`, or if groups to resample would lie on two processes.
     """
     if not isinstance(dataset, Dataset):
         raise TypeError(
@@ -114,12 +126,8 @@ def build_curriculum(args: PhasedGRPOConfig, dataset: Dataset, processing_class)
             f"{len(curriculum.dropped)} of {len(lengths)} prompts are dropped: they are longer than the {lower} "
             f"tokens of the last phase (the longest has {max(lengths)})."
         )
-    longest = max(p.max_prompt_length + (p.max_completion_length or args.max_completion_length) for p in args.phases)
-    if args.use_vllm and args.vllm_max_model_length is not None and args.vllm_max_model_length < longest:
-        raise ValueError(
-            f"vllm_max_model_length is {args.vllm_max_model_length}, but the phases need {longest} tokens of prompt "
-            "and completion"
-        )
+    if args.use_vllm and args.vllm_mode == "colocate":  # a server has a limit of its own, see `engine.py`
+        check_prompts_fit(args, curriculum, args.vllm_max_model_length, "vllm_max_model_length")
     local_rows = args.generation_batch_size // args.world_size
     if args.dynamic_sampling == "resample" and local_rows % args.num_generations:
         raise ValueError(

@@ -24,10 +24,8 @@ import torch
 from accelerate.utils import gather_object
 from torch.utils.data import Sampler
 from tqdm.auto import tqdm
-from transformers import AutoProcessor
 from transformers.utils import logging
 from trl import GRPOTrainer
-from trl.trainer.utils import get_config_model_id
 
 from ..engines.activation_checkpointing import fix_activation_checkpointing
 from ..prefix_sharing import PrefixSharingMixin
@@ -36,6 +34,7 @@ from .checkpointing import CurriculumCheckpoints
 from .config import PhasedGRPOConfig
 from .curriculum import Difficulty
 from .dynamic_sampling import fill_dead_groups, live_groups, loss_tokens, mask_rows
+from .engine import start_engine
 from .fingerprint import fingerprint
 from .lengths import build_curriculum
 from .masked_loss import masked_loss
@@ -43,6 +42,7 @@ from .metrics import window_metrics
 from .paper import PAPER
 from .phase import LIVE_ATTRIBUTES
 from .plan import PhasePlan
+from .processing import load_processing_class
 from .resume import checkpoint_to_resume, run_signature, write_json
 from .reward_faults import checked_rewards
 from .rollouts import Rollouts, checked_rollout_func, require_tokens
@@ -73,7 +73,8 @@ class PhasedGRPOTrainer(CurriculumCheckpoints, PrefixSharingMixin, GRPOTrainer):
             Loaded from the model where it is left out.
 
     Raises:
-        `ValueError`: before a model is loaded, if a phase has fewer prompts than one generation batch needs.
+        `ValueError`: before a model is loaded, if a phase has fewer prompts than one generation batch needs; before
+        the first step, if a prompt does not fit the vLLM engine.
         [`CurriculumMismatchError`]: on resume, if the checkpoint has another plan, data set, setting or version.
         [`RewardError`]: if a reward function raises, or returns anything but a number or `None` for each completion.
     """
@@ -95,12 +96,7 @@ class PhasedGRPOTrainer(CurriculumCheckpoints, PrefixSharingMixin, GRPOTrainer):
         if not isinstance(args, PhasedGRPOConfig):
             raise TypeError(f"PhasedGRPOTrainer needs `args` to be a PhasedGRPOConfig, got {type(args).__name__}")
         if processing_class is None:
-            source = model if isinstance(model, str) else get_config_model_id(model.config)
-            sides = {"truncation_side": "left", "padding_side": "left"}
-            revision = (args.model_init_kwargs or {}).get("revision")
-            processing_class = AutoProcessor.from_pretrained(
-                source, revision=revision, trust_remote_code=args.trust_remote_code, **sides
-            )
+            processing_class = load_processing_class(model, args)
         self.plan = PhasePlan.of(args)
         self.curriculum = build_curriculum(args, train_dataset, processing_class)
         data = fingerprint(train_dataset, self.curriculum.ids, self.curriculum.lengths)
@@ -118,6 +114,7 @@ class PhasedGRPOTrainer(CurriculumCheckpoints, PrefixSharingMixin, GRPOTrainer):
         )
         self.rollout_func = checked_rollout_func(self.rollout_func)
         fix_activation_checkpointing(self.model, args.activation_checkpointing_kwargs)
+        start_engine(self)
         self._signature = run_signature(args, data, self.reward_func_names)
         name = args.accuracy_reward or self.reward_func_names[0]
         if name not in self.reward_func_names:

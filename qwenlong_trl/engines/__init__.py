@@ -51,8 +51,8 @@ else works on a CPU, and our tests go as far.
 
 Nothing of that shim runs on a GPU.
 
-`activation_checkpointing.py` says of itself what it repairs. `plan.py` computes the memory of a training, `liger.py` looks
-after Liger's kernels and losses. Importing this package imports neither torch nor trl nor vllm.
+`activation_checkpointing.py` says of itself what it repairs. `plan.py` computes the memory of a training, `liger.py`
+looks after Liger's kernels and losses. Importing this package imports neither torch nor trl nor vllm.
 """
 
 from __future__ import annotations

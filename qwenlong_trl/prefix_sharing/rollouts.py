@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from inspect import signature
 from typing import Any
@@ -53,6 +54,7 @@ def generate_shared(
     attention_mask: torch.Tensor,
     generation_config: GenerationConfig,
     share_decoding: bool,
+    decide: Callable[[bool, bool], bool] = operator.and_,
     **inputs,
 ) -> torch.Tensor:
     """
@@ -70,6 +72,9 @@ def generate_shared(
         share_decoding (`bool`):
             Whether the prompts stay in the cache once while completions grow, which the model's attention must allow
             ([`~prefix_sharing.exactness.why_not_decoding`]). Otherwise the cache is repeated once they are read.
+        decide (`Callable[[bool, bool], bool]`, *optional*):
+            Whether prompts are read first, given whether equal ones are among them and whether all can be. Where
+            weights are sharded, a forward pass is a collective, and all processes must decide alike. Defaults to both.
         inputs:
             Anything else goes the ordinary way.
     """
@@ -79,7 +84,7 @@ def generate_shared(
     first, owners = equal_rows(input_ids, attention_mask)
     read = attention_mask[first, :-1]
     # A prompt of one token has nothing that could be read before its completions begin.
-    if len(first) == len(owners) or not bool(read.any(dim=1).all()):
+    if not decide(len(first) < len(owners), bool(read.any(dim=1).all())):
         return generate(**arguments)
     with torch.no_grad():
         prompts = read_prompts(model, input_ids[first, :-1], read)

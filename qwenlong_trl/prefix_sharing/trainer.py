@@ -18,6 +18,7 @@ from contextlib import contextmanager
 
 import torch
 from accelerate.utils import gather_object
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.utils import logging
 
 from .exactness import why_not_decoding
@@ -137,7 +138,9 @@ class PrefixSharingMixin:
                     logger.info(
                         f"Rollouts read a prompt once and repeat its cache, as the model cannot share it: {reason}."
                     )
-            return generate_shared(model, generate, share_decoding=self._share_decoding, **inputs)
+            return generate_shared(
+                model, generate, share_decoding=self._share_decoding, decide=self._read_prompts_first, **inputs
+            )
 
         model.generate = shared
         try:
@@ -147,3 +150,10 @@ class PrefixSharingMixin:
                 del model.generate
             else:
                 model.generate = before
+
+    def _read_prompts_first(self, useful: bool, possible: bool) -> bool:
+        if not self.is_fsdp_enabled and not is_deepspeed_zero3_enabled():
+            return useful and possible
+        # Reading is one forward pass more, in which all processes gather the weights.
+        everywhere = gather_object([(useful, possible)])
+        return any(useful for useful, _ in everywhere) and all(possible for _, possible in everywhere)

@@ -15,7 +15,6 @@ from .training import (
     load_processing_class,
     load_splits,
     resume_checkpoint,
-    run_training,
     set_model_options,
 )
 
@@ -62,7 +61,6 @@ def main(argv: list[str]) -> int:
         quantization_config=get_quantization_config(model_args),
         peft_config=get_peft_config(model_args),
     )
-    if not run_training(trainer, training_args, checkpoint):
-        return 0
+    trainer.train(resume_from_checkpoint=checkpoint)
     finish(trainer, training_args, data_args.dataset_name)
     return 0

@@ -4,7 +4,6 @@ from .callback import CurriculumCallback
 from .config import PhasedGRPOConfig
 from .curriculum import Curriculum, CurriculumMismatchError
 from .phase import Phase
-from .reward_faults import RewardError
 from .trainer import PhasedGRPOTrainer
 
 
@@ -15,5 +14,4 @@ __all__ = [
     "Phase",
     "PhasedGRPOConfig",
     "PhasedGRPOTrainer",
-    "RewardError",
 ]

@@ -19,7 +19,6 @@ from datasets import Dataset
 from transformers.utils import logging
 from trl import SFTTrainer
 
-from ..engines.liger import LigerCheck
 from .config import LongSFTConfig
 
 
@@ -53,7 +52,6 @@ class LongSFTTrainer(SFTTrainer):
         if args.loss_aggregation == "sequence" and kwargs.get("compute_loss_func") is not None:
             raise ValueError("`compute_loss_func` replaces the loss; use it with loss_aggregation='token'")
         super().__init__(model, args=args, **kwargs)
-        self.add_callback(LigerCheck)
         if args.loss_aggregation == "sequence":
             parallelism = self.accelerator.parallelism_config
             if parallelism is not None and (parallelism.cp_enabled or parallelism.sp_enabled):

@@ -9,17 +9,22 @@ ARGS ?=
 WORKERS ?= 2
 PIP_ARGS ?=
 
-.PHONY: help install quickstart test lint format clean
+# vLLM has its own environment, as its builds for CPUs hold other packages back.
+VENV_VLLM ?= .venv-vllm
+BIN_VLLM := $(VENV_VLLM)/bin
+CHECK_PYTHON := -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11")'
+
+.PHONY: help install quickstart test test-slow test-vllm lint format clean
 
 help:  ## Show the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed  ## Create .venv and install the package with everything that development needs
 
 # torch first, and by its exact version: left to another package's range, pip would take the newest build with CUDA.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11")'
+	$(BIN)/python $(CHECK_PYTHON)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[dev]'
 	touch $@
@@ -30,6 +35,22 @@ quickstart: install  ## Train a tiny long-context reader and write quickstart/re
 test: install  ## Run the tests (ARGS="-k resume", WORKERS=4 and so on)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
+test-slow: install  ## Run the tests that take minutes: the soak, full file systems, every training on two processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m slow --timeout 1800 $(ARGS)
+
+# Builds for CPUs of what vLLM needs for images and sound are not to be had with these versions, and others break
+# transformers; text does without them.
+$(VENV_VLLM)/.installed: pyproject.toml constraints-vllm.txt
+	test -x $(BIN_VLLM)/python || $(PYTHON) -m venv $(VENV_VLLM)
+	$(BIN_VLLM)/python $(CHECK_PYTHON)
+	$(BIN_VLLM)/python -m pip install --quiet $(PIP_ARGS) "$$(grep '^torch==' constraints-vllm.txt)"
+	$(BIN_VLLM)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints-vllm.txt --editable '.[test-vllm]'
+	$(BIN_VLLM)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
+test-vllm: $(VENV_VLLM)/.installed  ## Run the tests that need vLLM, in .venv-vllm (ARGS as above)
+	OMP_NUM_THREADS=1 $(BIN_VLLM)/python -m pytest -m vllm --timeout 600 tests/engines tests/contract $(ARGS)
+
 lint: install  ## Check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,4 +60,4 @@ format: install  ## Fix style
 	$(BIN)/ruff format .
 
 clean:  ## Remove the environment and caches
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build *.egg-info quickstart
+	rm -rf $(VENV) $(VENV_VLLM) .pytest_cache .ruff_cache .hypothesis build *.egg-info quickstart

@@ -32,8 +32,10 @@ _MODULE_OF = {
     "Phase": "phased_grpo",
     "PhasedGRPOConfig": "phased_grpo",
     "PhasedGRPOTrainer": "phased_grpo",
+    "RewardError": "phased_grpo",
     "SoLoPOConfig": "solopo",
     "SoLoPOTrainer": "solopo",
+    "StopOnSignal": "stopping",
 }
 
 __all__ = [
@@ -55,8 +57,10 @@ __all__ = [
     "Phase",
     "PhasedGRPOConfig",
     "PhasedGRPOTrainer",
+    "RewardError",
     "SoLoPOConfig",
     "SoLoPOTrainer",
+    "StopOnSignal",
     "__version__",
 ]
 
@@ -77,8 +81,10 @@ if TYPE_CHECKING:
         Phase,
         PhasedGRPOConfig,
         PhasedGRPOTrainer,
+        RewardError,
     )
     from .sft import LongSFTConfig, LongSFTTrainer
     from .solopo import SoLoPOConfig, SoLoPOTrainer
+    from .stopping import StopOnSignal
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)

@@ -8,8 +8,15 @@ import pytest
 
 
 sys.path.insert(0, str(Path(__file__).parent))  # shared helpers, such as `tiny`
+from vllm_engines import engine_model, engines, packed_weights, server, start_engine  # noqa: E402, F401
+
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# For the tests marked `vllm`, before anything imports it: engines run in this process, where tests can look at them.
+os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GB
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,11 @@ import subprocess
 import sys
 
 
-def run_python(arguments: list[str], **variables: str) -> subprocess.CompletedProcess:
+def run_python(arguments: list[str], timeout: float = 280, **variables: str) -> subprocess.CompletedProcess:
     """Another Python process, which must succeed. One thread each, so that two do not compete for the cores."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", **variables}
     done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=280, env=environment, check=False
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=timeout, env=environment, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return done

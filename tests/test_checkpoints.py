@@ -13,7 +13,8 @@ def write(folder, step: int, *random_states: str, processes: int | None = None):
     path = folder / f"checkpoint-{step}"
     path.mkdir(parents=True)
     (path / "trainer_state.json").write_text(json.dumps({"global_step": step}))
-    for name in ("optimizer.pt", *random_states):
+    (path / "model.safetensors").write_bytes(b"weights")
+    for name in ("optimizer.pt", "scheduler.pt", *random_states):
         torch.save({"cpu": torch.random.get_rng_state()}, path / name)
     if processes is not None:
         (path / "curriculum_state.json").write_text(json.dumps({"processes": processes}))

@@ -39,8 +39,8 @@ def tiny_model(seed: int = 0, vocabulary: int = 43) -> Qwen2ForCausalLM:
     return Qwen2ForCausalLM(config)
 
 
-def save_tiny(folder: Path, chat_template: str | None = None, positions: int = 128, width: int = 16) -> str:
-    """A tiny model with its tokenizer in a folder."""
+def save_tiny(folder: Path, chat_template: str | None = None, positions: int = 128, width: int = 16, **options) -> str:
+    """A tiny model with its tokenizer in a folder; `options` are fields of its configuration."""
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = chat_template
     tokenizer.save_pretrained(folder)
@@ -48,7 +48,8 @@ def save_tiny(folder: Path, chat_template: str | None = None, positions: int = 1
     torch.manual_seed(0)
     sizes = {"hidden_size": width, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     tokens = {"vocab_size": len(tokenizer), "bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
-    LlamaForCausalLM(LlamaConfig(**sizes, **tokens, max_position_embeddings=positions)).save_pretrained(folder)
+    config = LlamaConfig(**sizes, **tokens, max_position_embeddings=positions, **options)
+    LlamaForCausalLM(config).save_pretrained(folder)
     return str(folder)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from .launch import launch, parse_arguments
 from .records import FileArguments, check_files, skipped_lines
-from .training import finish, resume_checkpoint, say
+from .training import finish, resume_checkpoint, run_training, say
 
 
 @dataclass
@@ -113,7 +113,8 @@ def main(argv: list[str]) -> int:
             "use_peft merges the adapter at the end, which sharded weights do not allow: train without one"
         )
     say(training_args, f"{len(trainer.train_dataset)} windows of {len(train)} records")
-    trainer.train(resume_from_checkpoint=checkpoint)
+    if not run_training(trainer, training_args, checkpoint):
+        return 0
     if args.use_peft:  # what is saved at the end is a critic that loads like any other
         trainer.model = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
     finish(trainer, training_args, None)

@@ -8,14 +8,17 @@ qwenlong-trl phased-grpo --config recipe.yaml --accelerate_config zero3 --num_pr
 import argparse
 import difflib
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 
 _LAUNCHED = "QWENLONG_TRL_LAUNCHED"
+_MODULE = "qwenlong_trl.cli.main"
 
 
 @dataclass
@@ -71,10 +74,46 @@ def launch(command: str, argv: list[str]) -> int | None:
     if arguments.num_processes is not None:
         options += ["--num_processes", str(arguments.num_processes)]
     # A process of its own rather than accelerate's function: that one ends this process on errors.
-    script = ["-m", "qwenlong_trl.cli.main", command, *config, *others]
-    return subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.launch", *options, *script], env={**os.environ, _LAUNCHED: "1"}
-    ).returncode
+    script = ["-m", _MODULE, command, *config, *others]
+    return _run_and_pass_signals_on([sys.executable, "-m", "accelerate.commands.launch", *options, *script])
+
+
+def _run_and_pass_signals_on(command: list[str]) -> int:
+    """
+    Runs `accelerate launch` and returns its exit code. SIGTERM and SIGINT go to the processes that train, which save
+    and end with 0. Accelerate's own answer to them would be to give the processes half a minute and then to fail; in a
+    session of its own it does not get those of the terminal.
+    """
+    import psutil
+
+    launcher = subprocess.Popen(command, env={**os.environ, _LAUNCHED: "1"}, start_new_session=True)
+
+    def pass_on(number: int, frame) -> None:
+        try:
+            children = psutil.Process(launcher.pid).children()
+            training = [child for child in children if _MODULE in child.cmdline()]
+            for process in training or [psutil.Process(launcher.pid)]:  # itself, as long as it starts them
+                process.send_signal(number)
+        except psutil.NoSuchProcess:
+            pass  # it has ended
+
+    def hang_up(number: int, frame) -> None:
+        launcher.terminate()
+
+    handlers = {signal.SIGTERM: pass_on, signal.SIGINT: pass_on, signal.SIGHUP: hang_up}
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        # Under `nohup` a hang-up stays ignored.
+        before = {
+            number: signal.signal(number, handler)
+            for number, handler in handlers.items()
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
+    try:
+        return launcher.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def parse_arguments(

@@ -20,6 +20,7 @@ from .training import (
     load_data,
     load_processing_class,
     resume_checkpoint,
+    run_training,
     say,
     set_model_options,
 )
@@ -111,7 +112,8 @@ def main(argv: list[str]) -> int:
         quantization_config=get_quantization_config(model_args),
         peft_config=get_peft_config(model_args),
     )
-    trainer.train(resume_from_checkpoint=checkpoint)
+    if not run_training(trainer, training_args, checkpoint):
+        return 0
     for line in summary(trainer):
         say(training_args, line)
     finish(trainer, training_args, data_args.dataset_name)

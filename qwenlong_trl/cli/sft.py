@@ -7,7 +7,15 @@ qwenlong-trl sft --model_name_or_path Qwen/Qwen3-4B --dataset_name distilled.par
 """
 
 from .launch import launch, parse_arguments
-from .training import DataArguments, finish, load_data, load_processing_class, resume_checkpoint, set_model_options
+from .training import (
+    DataArguments,
+    finish,
+    load_data,
+    load_processing_class,
+    resume_checkpoint,
+    run_training,
+    set_model_options,
+)
 
 
 def main(argv: list[str]) -> int:
@@ -51,6 +59,7 @@ def main(argv: list[str]) -> int:
         quantization_config=get_quantization_config(model_args),
         peft_config=get_peft_config(model_args),
     )
-    trainer.train(resume_from_checkpoint=checkpoint)
+    if not run_training(trainer, training_args, checkpoint):
+        return 0
     finish(trainer, training_args, data_args.dataset_name)
     return 0

@@ -15,6 +15,7 @@ from .training import (
     load_processing_class,
     load_splits,
     resume_checkpoint,
+    run_training,
     set_model_options,
 )
 
@@ -61,6 +62,7 @@ def main(argv: list[str]) -> int:
         quantization_config=get_quantization_config(model_args),
         peft_config=get_peft_config(model_args),
     )
-    trainer.train(resume_from_checkpoint=checkpoint)
+    if not run_training(trainer, training_args, checkpoint):
+        return 0
     finish(trainer, training_args, data_args.dataset_name)
     return 0

@@ -161,6 +161,23 @@ def resume_checkpoint(training_args) -> str | None:
     return checkpoint
 
 
+def run_training(trainer, training_args, checkpoint: str | None) -> bool:
+    """
+    Trains, and returns whether it came to its end. After SIGTERM or SIGINT it has not: what there is was saved, one
+    line says how to go on, and nothing is left to do but to end.
+    """
+    from ..stopping import StopOnSignal
+
+    with StopOnSignal() as stop:
+        trainer.add_callback(stop)
+        trainer.train(resume_from_checkpoint=checkpoint)
+    if stop.stopped:
+        command = "the same command with --resume_from_checkpoint true"
+        say(training_args, stop.how_to_resume(training_args, command))
+        _close(trainer)
+    return not stop.stopped
+
+
 def finish(trainer, training_args, dataset_name: str | None) -> None:
     """Saves the model with its tokenizer, pushes it if asked to, and closes the trackers and the process group."""
     trainer.save_model(training_args.output_dir)
@@ -168,6 +185,11 @@ def finish(trainer, training_args, dataset_name: str | None) -> None:
     if training_args.push_to_hub:
         trainer.push_to_hub(dataset_name=dataset_name)
         trainer.accelerator.print(f"model pushed to https://huggingface.co/{trainer.hub_model_id}")
+    _close(trainer)
+
+
+def _close(trainer) -> None:
+    """Closes the trackers and the process group."""
     # The wrapper for several processes goes first. Freed after its process group, it may wait for ever for threads of
     # gloo that wait for the interpreter lock, which the freeing holds (torch 2.13 on CPUs, 3 of 20 runs).
     trainer.model_wrapped = trainer.model

@@ -21,9 +21,11 @@ from accelerate.utils import gather_object
 from datasets import Dataset, Features, List, Value
 from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+from transformers.trainer_utils import unwrap_peft_model
 from transformers.utils import logging
 
 from ..data import LongContextExample, from_dataset, to_dataset
+from ..engines.liger import LigerCheck, patch_critic
 from .decode import OUTSIDE
 from .evaluation import ContextCompressionEvaluator, summarize
 from .instructions import INSTRUCTIONS
@@ -93,6 +95,10 @@ class CPRSTrainer(Trainer):
         super().__init__(
             model, args, train_dataset=train_rows, eval_dataset=eval_rows, processing_class=processing_class, **kwargs
         )
+        if args.use_liger_kernel:
+            # transformers does it when training begins, for models whose type Liger knows.
+            patch_critic(unwrap_peft_model(model), args.liger_kernel_config)
+        self.add_callback(LigerCheck)
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """The micro-batches of a step, a share of their outside tokens without label, and the number of labels."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ..engines.prepare import warn_without_prefix_caching
 from .sampling import (
     Completion,
     Prompt,
@@ -56,6 +57,8 @@ class VLLMSampler:
         self.model = model
         self.chat_template_kwargs = chat_template_kwargs
         self.llm = LLM(model=model, **options)
+        if options.get("enable_prefix_caching") is not False:  # samples of a prompt share it
+            warn_without_prefix_caching(self.llm.llm_engine.vllm_config.cache_config.enable_prefix_caching)
 
     def sample(
         self, prompts: Sequence[Prompt], ids: Sequence[str], sampling: Sampling

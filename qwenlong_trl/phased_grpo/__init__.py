@@ -4,6 +4,7 @@ from .callback import CurriculumCallback
 from .config import PhasedGRPOConfig
 from .curriculum import Curriculum, CurriculumMismatchError
 from .phase import Phase
+from .reward_faults import RewardError
 from .trainer import PhasedGRPOTrainer
 
 
@@ -14,4 +15,5 @@ __all__ = [
     "Phase",
     "PhasedGRPOConfig",
     "PhasedGRPOTrainer",
+    "RewardError",
 ]

@@ -6,23 +6,24 @@ It holds no state: everything follows from `global_step` and the config, so noth
 from __future__ import annotations
 
 from tqdm.auto import tqdm
-from transformers import TrainerCallback
 from transformers.trainer_utils import SaveStrategy
 from transformers.utils import logging
 
+from ..engines.liger import LigerCheck
 from .plan import PhasePlan
 
 
 logger = logging.get_logger(__name__)
 
 
-class CurriculumCallback(TrainerCallback):
+class CurriculumCallback(LigerCheck):
     """
     Added by [`PhasedGRPOTrainer`] itself.
 
     - At the end of a phase: logs; evaluates if `eval_strategy` is not `"no"`; saves if `save_strategy` is not `"no"`.
     - Saves fall on the ends of generation windows: a save that is due within a window waits for its end, since the
       window's completions are not part of a checkpoint.
+    - When training begins: what [`LigerCheck`] does.
     """
 
     def on_step_begin(self, args, state, control, **kwargs):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from pathlib import PurePath
 from typing import Any
 
 from datasets import Dataset
@@ -12,6 +9,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from ..engines import check_limits
 from .config import PhasedGRPOConfig
 from .curriculum import Curriculum
 
@@ -75,40 +73,15 @@ def example_ids(dataset: Dataset) -> list[str]:
     return [str(row) for row in range(len(dataset))]
 
 
-def dataset_hashes(dataset: Dataset, ids: list[str], lengths: list[int]) -> dict[str, str]:
+def check_prompts_fit(args: PhasedGRPOConfig, curriculum: Curriculum, limit: int | None, engine: str) -> None:
     """
-    SHA-256 of every column, rows in order, and of the ids and the prompt lengths as they are used, whether they are
-    columns or not. Equal for the same data, however it was loaded: values are read as they are stored, so that media
-    are not decoded, and of a media file its bytes count, or its name where it lies outside of the data set.
+    Compares the prompts of every phase and its longest completion with what the vLLM engine takes. Prompts that are
+    carried into a phase are shorter than its own.
     """
-    rest = [name for name in dataset.column_names if name not in ("id", "prompt_length")]
-    digests = {name: hashlib.sha256() for name in ("id", "prompt_length", *rest)}
-
-    def add(name: str, values: list[Any]) -> None:
-        for value in values:
-            text = json.dumps(value, sort_keys=True, default=_as_text)
-            digests[name].update(text.encode("utf-8", "surrogatepass") + b"\n")
-
-    add("id", ids)
-    add("prompt_length", lengths)
-    stored = dataset.with_format("arrow")
-    for start in range(0, len(dataset), _CHUNK):
-        chunk = stored[start : start + _CHUNK]
-        for name in rest:
-            add(name, [_without_place(value) for value in chunk[name].to_pylist()])
-    return {name: digest.hexdigest() for name, digest in digests.items()}
-
-
-def _as_text(value: Any) -> str:
-    """What JSON has no form for: bytes, dates, decimals."""
-    return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
-
-
-def _without_place(value: Any) -> Any:
-    """Media without the folder that they lie in on this machine."""
-    if isinstance(value, dict) and set(value) == {"bytes", "path"}:
-        return value["bytes"] or PurePath(value["path"] or "").name
-    return [_without_place(item) for item in value] if isinstance(value, list) else value
+    for phase, rows in zip(args.phases, curriculum.own_rows, strict=True):
+        prompts = ((curriculum.ids[row], curriculum.lengths[row]) for row in rows)
+        completion = phase.max_completion_length or args.max_completion_length
+        check_limits(prompts, completion, limit, engine, phase.name)
 
 
 def build_curriculum(args: PhasedGRPOConfig, dataset: Dataset, processing_class) -> Curriculum:
@@ -117,8 +90,8 @@ def build_curriculum(args: PhasedGRPOConfig, dataset: Dataset, processing_class)
 
     Raises:
         `TypeError`: if the training set is a stream, whose prompt lengths are not known beforehand.
-        `ValueError`: if a phase has fewer prompts than one generation batch, if the longest phase does not fit the
-        vLLM engine, or if groups to resample would lie on two processes.
+        `ValueError`: if a phase has fewer prompts than one generation batch, if a prompt and the completions of its
+        phase do not fit `vllm_max_model_length`, or if groups to resample would lie on two processes.
     """
     if not isinstance(dataset, Dataset):
         raise TypeError(
@@ -153,12 +126,8 @@ def build_curriculum(args: PhasedGRPOConfig, dataset: Dataset, processing_class)
             f"{len(curriculum.dropped)} of {len(lengths)} prompts are dropped: they are longer than the {lower} "
             f"tokens of the last phase (the longest has {max(lengths)})."
         )
-    longest = max(p.max_prompt_length + (p.max_completion_length or args.max_completion_length) for p in args.phases)
-    if args.use_vllm and args.vllm_max_model_length is not None and args.vllm_max_model_length < longest:
-        raise ValueError(
-            f"vllm_max_model_length is {args.vllm_max_model_length}, but the phases need {longest} tokens of prompt "
-            "and completion"
-        )
+    if args.use_vllm and args.vllm_mode == "colocate":  # a server has a limit of its own, see `engine.py`
+        check_prompts_fit(args, curriculum, args.vllm_max_model_length, "vllm_max_model_length")
     local_rows = args.generation_batch_size // args.world_size
     if args.dynamic_sampling == "resample" and local_rows % args.num_generations:
         raise ValueError(

@@ -16,9 +16,11 @@ from typing import Any
 from ..checkpoints import newest_complete_checkpoint
 from .config import PhasedGRPOConfig
 from .curriculum import Curriculum, CurriculumMismatchError
+from .fingerprint import Fingerprint, rows_that_differ
 
 
 STATE_FILE = "curriculum_state.json"
+_ROWS = "dataset rows by id"  # too many to be shown as a difference
 
 # Settings that decide which prompts a window holds, how they are answered and rewarded, and what a step does. How many
 # processes share the work is not among them, nor is what only costs time or memory.
@@ -75,29 +77,29 @@ _SIGNED = (
 )
 
 
-def run_signature(
-    args: PhasedGRPOConfig, data_hashes: Mapping[str, str], rows: int, reward_names: Sequence[str]
-) -> dict[str, Any]:
+def run_signature(args: PhasedGRPOConfig, data: Fingerprint, reward_names: Sequence[str]) -> dict[str, Any]:
     """
-    What has to be equal for a resumed run to equal the undisturbed one, as flat JSON values: plan, data, settings,
+    What has to be equal for a resumed run to equal the undisturbed one, as JSON values: plan, data, settings,
     versions. Of the reward functions it is the names, and of the model nothing: both are in the hands of the caller.
     """
     signature: dict[str, Any] = {f"phases[{k}]": phase.settings() for k, phase in enumerate(args.phases)}
     signature |= {name: getattr(args, name) for name in _SIGNED}
-    signature |= {"reward functions": list(reward_names), "dataset rows": rows}
-    signature |= {f"dataset sha256 of {column}": digest for column, digest in data_hashes.items()}
+    signature |= {"reward functions": list(reward_names), "dataset rows": len(data.rows)}
+    signature |= {f"dataset sha256 of {column}": digest for column, digest in data.columns.items()}
     signature |= {f"{package} version": version(package) for package in ("qwenlong-trl", "trl")}
-    return json.loads(json.dumps(signature, default=str))
+    return json.loads(json.dumps(signature | {_ROWS: data.rows}, default=str))
 
 
 def check_signature(saved: Mapping[str, Any], current: Mapping[str, Any], where: str) -> None:
     """Raises [`CurriculumMismatchError`] that lists every difference."""
-    names = list(dict.fromkeys([*saved, *current]))
+    names = [name for name in dict.fromkeys([*saved, *current]) if name != _ROWS]
     differences = [
         f"  {name}: {saved.get(name, '(absent)')!r} in the checkpoint, {current.get(name, '(absent)')!r} now"
         for name in names
         if saved.get(name) != current.get(name)
     ]
+    if _ROWS in saved:
+        differences += [f"  {line}" for line in rows_that_differ(saved[_ROWS], current[_ROWS])]
     if differences:
         raise CurriculumMismatchError(
             f"{where} belongs to another run; resuming it would not continue that run:\n"
@@ -107,14 +109,18 @@ def check_signature(saved: Mapping[str, Any], current: Mapping[str, Any], where:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes all or nothing: a reader never sees half a file."""
+    """Writes all or nothing: a reader never sees half a file, and one that cannot be written leaves nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(value, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, f"could not be written ({error.strerror})", str(path)) from error
 
 
 def checkpoint_to_resume(output_dir: str | Path) -> str:

@@ -24,23 +24,28 @@ import torch
 from accelerate.utils import gather_object
 from torch.utils.data import Sampler
 from tqdm.auto import tqdm
-from transformers import AutoProcessor
 from transformers.utils import logging
 from trl import GRPOTrainer
-from trl.trainer.utils import get_config_model_id
 
+from ..engines.activation_checkpointing import fix_activation_checkpointing
 from ..prefix_sharing import PrefixSharingMixin
 from .callback import CurriculumCallback
+from .checkpointing import CurriculumCheckpoints
 from .config import PhasedGRPOConfig
 from .curriculum import Difficulty
 from .dynamic_sampling import fill_dead_groups, live_groups, loss_tokens, mask_rows
-from .lengths import build_curriculum, dataset_hashes
+from .engine import start_engine
+from .fingerprint import fingerprint
+from .lengths import build_curriculum
 from .masked_loss import masked_loss
 from .metrics import window_metrics
+from .paper import PAPER
 from .phase import LIVE_ATTRIBUTES
 from .plan import PhasePlan
-from .resume import checkpoint_to_resume, load_curriculum, run_signature, save_curriculum, write_json
-from .rollouts import Rollouts
+from .processing import load_processing_class
+from .resume import checkpoint_to_resume, run_signature, write_json
+from .reward_faults import checked_rewards
+from .rollouts import Rollouts, checked_rollout_func, require_tokens
 from .sampler import WindowClock, reserve_rows, window_rows
 from .schedule import phased_lr_lambda
 from .start_policy import StartPolicy
@@ -49,7 +54,7 @@ from .start_policy import StartPolicy
 logger = logging.get_logger(__name__)
 
 
-class PhasedGRPOTrainer(PrefixSharingMixin, GRPOTrainer):
+class PhasedGRPOTrainer(CurriculumCheckpoints, PrefixSharingMixin, GRPOTrainer):
     """
     [`~trl.GRPOTrainer`] with a curriculum over context length. Every argument that is not named here is the same
     there.
@@ -68,24 +73,15 @@ class PhasedGRPOTrainer(PrefixSharingMixin, GRPOTrainer):
             Loaded from the model where it is left out.
 
     Raises:
-        `ValueError`: before a model is loaded, if a phase has fewer prompts than one generation batch needs.
+        `ValueError`: before a model is loaded, if a phase has fewer prompts than one generation batch needs; before
+        the first step, if a prompt does not fit the vLLM engine.
         [`CurriculumMismatchError`]: on resume, if the checkpoint has another plan, data set, setting or version.
+        [`RewardError`]: if a reward function raises, or returns anything but a number or `None` for each completion.
     """
 
     _tag_names = ["trl", "grpo", "qwenlong-trl", "phased-grpo"]
     _name = "PhasedGRPO"
-    _paper = {
-        "title": "QwenLong-L1: Towards Long-Context Large Reasoning Models with Reinforcement Learning",
-        "id": "2505.17667",
-        "citation": (
-            "@misc{wan2025qwenlongl1,\n"
-            "    title = {{QwenLong-L1: Towards Long-Context Large Reasoning Models with Reinforcement Learning}},\n"
-            "    author = {Fanqi Wan and others},\n"
-            "    year = 2025,\n"
-            "    eprint = {2505.17667},\n"
-            "    archivePrefix = {arXiv}\n}"
-        ),
-    }
+    _paper = PAPER
 
     def __init__(
         self,
@@ -100,15 +96,10 @@ class PhasedGRPOTrainer(PrefixSharingMixin, GRPOTrainer):
         if not isinstance(args, PhasedGRPOConfig):
             raise TypeError(f"PhasedGRPOTrainer needs `args` to be a PhasedGRPOConfig, got {type(args).__name__}")
         if processing_class is None:
-            source = model if isinstance(model, str) else get_config_model_id(model.config)
-            sides = {"truncation_side": "left", "padding_side": "left"}
-            revision = (args.model_init_kwargs or {}).get("revision")
-            processing_class = AutoProcessor.from_pretrained(
-                source, revision=revision, trust_remote_code=args.trust_remote_code, **sides
-            )
+            processing_class = load_processing_class(model, args)
         self.plan = PhasePlan.of(args)
         self.curriculum = build_curriculum(args, train_dataset, processing_class)
-        hashes = dataset_hashes(train_dataset, self.curriculum.ids, self.curriculum.lengths)
+        data = fingerprint(train_dataset, self.curriculum.ids, self.curriculum.lengths)
         self._rollouts: Rollouts | None = None
         self._scoring: dict[str, Difficulty] | None = None
 
@@ -121,7 +112,10 @@ class PhasedGRPOTrainer(PrefixSharingMixin, GRPOTrainer):
             processing_class=processing_class,
             **kwargs,
         )
-        self._signature = run_signature(args, hashes, len(train_dataset), self.reward_func_names)
+        self.rollout_func = checked_rollout_func(self.rollout_func)
+        fix_activation_checkpointing(self.model, args.activation_checkpointing_kwargs)
+        start_engine(self)
+        self._signature = run_signature(args, data, self.reward_func_names)
         name = args.accuracy_reward or self.reward_func_names[0]
         if name not in self.reward_func_names:
             raise ValueError(f"accuracy_reward={name!r} is none of the reward functions {self.reward_func_names}")
@@ -201,7 +195,8 @@ class PhasedGRPOTrainer(PrefixSharingMixin, GRPOTrainer):
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         # (R, functions), the rows of all ranks
-        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        with checked_rewards(self, inputs):
+            rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if self._rollouts is not None:
             ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
             self._rollouts.truncated = gather_object([not ids or ids[-1] not in ends for ids in completion_ids_list])
@@ -212,6 +207,12 @@ class PhasedGRPOTrainer(PrefixSharingMixin, GRPOTrainer):
             ids = [self.curriculum.ids[row] for row in self._rollouts.rows]
             self.curriculum.observe(ids, self._rollouts.accuracies, into=self._scoring)
         return rewards
+
+    def _generate_single_turn(self, *args, **kwargs):
+        completion_ids, logprobs = super()._generate_single_turn(*args, **kwargs)
+        if not self.tools:  # after the answer of a tool, nothing more may come
+            require_tokens(completion_ids, self.state.global_step + 1)
+        return completion_ids, logprobs
 
     def _tokenize_prompts(self, prompts: list):
         # A group repeats its prompt: tokenise it once. Images are tied to rows, so vision models keep the stock path.
@@ -323,26 +324,3 @@ class PhasedGRPOTrainer(PrefixSharingMixin, GRPOTrainer):
                 if metrics.get(name):
                     metrics[f"curriculum/{phase.name}/{name}"] = list(metrics[name])
         super().log(logs, start_time)
-
-    # ---- checkpoints ------------------------------------------------------------------------------------------------
-
-    def _save_checkpoint(self, model, trial):
-        step = self.state.global_step
-        if not self.plan.is_window_boundary(step):
-            logger.warning(
-                f"Step {step} is not saved: it lies within a generation window, whose completions a checkpoint does "
-                "not hold. The next save is at the end of the window."
-            )
-            return
-        # First our file, then the rest: `super()` also pushes the folder and deletes old ones.
-        if self.args.should_save:
-            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{step}"
-            save_curriculum(folder, self.curriculum, self._signature, self.args.world_size)
-        super()._save_checkpoint(model, trial)
-
-    def _load_optimizer_and_scheduler(self, checkpoint):
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            load_curriculum(checkpoint, self.curriculum, self._signature)
-            # TRL counts micro-steps from zero, so a window of a resumed run could straddle two phases.
-            self._step = self.state.global_step * self.args.gradient_accumulation_steps

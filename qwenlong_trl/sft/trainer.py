@@ -19,6 +19,7 @@ from datasets import Dataset
 from transformers.utils import logging
 from trl import SFTTrainer
 
+from ..engines.liger import LigerCheck
 from .config import LongSFTConfig
 
 
@@ -52,6 +53,7 @@ class LongSFTTrainer(SFTTrainer):
         if args.loss_aggregation == "sequence" and kwargs.get("compute_loss_func") is not None:
             raise ValueError("`compute_loss_func` replaces the loss; use it with loss_aggregation='token'")
         super().__init__(model, args=args, **kwargs)
+        self.add_callback(LigerCheck)
         if args.loss_aggregation == "sequence":
             parallelism = self.accelerator.parallelism_config
             if parallelism is not None and (parallelism.cp_enabled or parallelism.sp_enabled):

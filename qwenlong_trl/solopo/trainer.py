@@ -29,6 +29,8 @@ from datasets import Dataset
 from torch.nn.parallel import DistributedDataParallel
 from trl import DPOTrainer
 
+from ..engines.activation_checkpointing import fix_activation_checkpointing
+from ..engines.liger import LigerCheck
 from ..prefix_sharing.scorers import Scorers
 from .collator import REFERENCE_COLUMNS, DataCollatorForSoLoPO
 from .config import SoLoPOConfig
@@ -95,7 +97,9 @@ class SoLoPOTrainer(DPOTrainer):
             args.precompute_ref_log_probs &= not args.reference_free
         self.scorers = Scorers(self)  # anew: a reference that is let go of is not kept
         self.precompute_ref_logps &= not args.reference_free
+        fix_activation_checkpointing(self.model, args.activation_checkpointing_kwargs)
         self._use_twin_collator()
+        self.add_callback(LigerCheck)
         if self._is_vision_dataset:
             raise ValueError("SoLoPOTrainer trains on text; the data set has a column `image` or `images`")
         if self.aux_loss_enabled:

@@ -1,8 +1,10 @@
 """A tiny model with its tokenizer in a folder, records for it, and the command line that trains on them."""
 
 import random
+import socket
 from pathlib import Path
 
+import yaml
 from tiny import WORDS
 
 from qwenlong_trl.cli.main import main
@@ -26,6 +28,18 @@ def save_records(path: Path, lengths, seed: int = 0) -> str:
         for i, n in enumerate(lengths)
     ]
     write_records(examples, path)
+    return str(path)
+
+
+def plain_processes(path: Path) -> str:
+    """A configuration of accelerate for several processes without GPUs."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    # On a machine without GPUs, MULTI_CPU would ask for MPI; this starts plain processes, which then find no GPU.
+    settings = {"compute_environment": "LOCAL_MACHINE", "distributed_type": "MULTI_GPU", "use_cpu": False}
+    settings |= {"num_machines": 1, "machine_rank": 0, "main_process_port": port, "mixed_precision": "no"}
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
     return str(path)
 
 

@@ -2,13 +2,12 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
 import pytest
 import yaml
-from runs_cli import PHASES
+from runs_cli import PHASES, plain_processes
 from tiny import save_tiny
 
 from qwenlong_trl.cli.launch import parse_arguments
@@ -148,19 +147,10 @@ def test_an_accelerate_config_that_is_not_there(capsys, monkeypatch):
     assert "Accelerate config zero9 is neither a file nor" in capsys.readouterr().err.splitlines()[-1]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def test_two_processes(tmp_path):
     """One command starts both; the recipe asks for them, and the processes do not start further ones."""
-    # On a machine without GPUs, MULTI_CPU would ask for MPI; this starts plain processes, which then find no GPU.
-    accelerate = {"compute_environment": "LOCAL_MACHINE", "distributed_type": "MULTI_GPU", "use_cpu": False}
-    accelerate |= {"num_machines": 1, "machine_rank": 0, "main_process_port": free_port(), "mixed_precision": "no"}
     recipe = {
-        "accelerate_config": write(tmp_path / "cpu.yaml", accelerate),
+        "accelerate_config": plain_processes(tmp_path / "cpu.yaml"),
         "num_processes": 2,
         "model_name_or_path": save_tiny(tmp_path / "model"),
         "dataset_name": str(tmp_path / "data.jsonl"),

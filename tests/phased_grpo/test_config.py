@@ -252,9 +252,13 @@ def test_prompts_are_needed(tmp_path):
 
 
 def test_the_engine_must_fit_the_longest_phase(tmp_path):
+    """Before a model is loaded; each prompt counts, with the completions of its own phase."""
     args = make_args(tmp_path, phases=[Phase(8, 4, max_completion_length=30), Phase(16, 4)])
-    args.use_vllm, args.vllm_max_model_length = True, 37
-    with pytest.raises(ValueError, match="vllm_max_model_length is 37, but the phases need 38 tokens"):
+    args.use_vllm, args.vllm_max_model_length = True, 34
+    message = (
+        "phase_1: 20 prompts do not fit the vLLM engine, which takes 34 tokens .* The first is 'p0' with 5 tokens"
+    )
+    with pytest.raises(ValueError, match=message):
         make_trainer(args)
 
 

@@ -13,7 +13,7 @@ from runs import LENGTHS, SETTINGS, WORKER, assert_equal_runs, check_resume_ever
 from tiny import tiny_model, tiny_prompts, tiny_tokenizer
 
 from qwenlong_trl import CurriculumMismatchError, Phase, PhasedGRPOTrainer
-from qwenlong_trl.phased_grpo.lengths import dataset_hashes
+from qwenlong_trl.phased_grpo.fingerprint import fingerprint
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -28,9 +28,13 @@ def test_resume_after_several_passes_over_the_prompts(tmp_path):
     assert check_resume_everywhere(tmp_path, SETTINGS["hard_zero"], lengths=(5,) * 9 + (12,) * 9) == 7
 
 
-def test_resume_on_two_processes(tmp_path):
+def test_resume_and_stop_on_two_processes(tmp_path):
     done = run_on_two_processes([WORKER, "resume", str(tmp_path)]).stdout
     assert "resumed {'hard_zero': 7, 'scored': 3, 'mask_long_windows': 3, 'resample': 3}" in done
+    assert sorted(line for line in done.splitlines() if line.startswith("rank")) == [
+        "rank 0: stopped by a signal to another process after step 4 of 8, resumed equal",
+        "rank 1: stopped by SIGTERM after step 4 of 8, resumed equal",
+    ]
 
 
 def test_sigkill_within_a_window_or_a_save_and_restart(tmp_path):
@@ -197,8 +201,9 @@ def test_data_hash_ignores_how_the_data_was_loaded(tmp_path):
     data = tiny_prompts([5, 6, 7])
     for name, values in columns.items():
         data = data.add_column(name, values)
-    expected = dataset_hashes(data, ["a", "b", "c"], [5, 6, 7])
-    assert set(expected) == {"id", "prompt_length", "prompt", *columns}
+    expected = fingerprint(data, ["a", "b", "c"], [5, 6, 7])
+    assert list(expected.rows) == ["a", "b", "c"]
+    assert set(expected.columns) == {"id", "prompt_length", "prompt", *columns}
 
     data.to_parquet(tmp_path / "data.parquet")
     again = Dataset.from_parquet(str(tmp_path / "data.parquet"), cache_dir=str(tmp_path / "cache"))
@@ -206,16 +211,16 @@ def test_data_hash_ignores_how_the_data_was_loaded(tmp_path):
     measured = data.add_column("prompt_length", [5, 6, 7]).remove_columns("id")
     large = data.cast_column("prompt", Value("large_string")).with_format("numpy")
     for other in (again, shuffled, measured, large):
-        assert dataset_hashes(other, ["a", "b", "c"], [5, 6, 7]) == expected
+        assert fingerprint(other, ["a", "b", "c"], [5, 6, 7]) == expected
 
 
 def test_data_hash_names_the_column_that_differs(tmp_path):
     data = tiny_prompts([5, 6, 7]).add_column("answers", [["w1"], [], ["w2", "w3"]])
     ids, lengths = ["a", "b", "c"], [5, 6, 7]
-    before = dataset_hashes(data, ids, lengths)
+    before = fingerprint(data, ids, lengths).columns
 
     def differing(*arguments) -> set[str]:
-        after = dataset_hashes(*arguments)
+        after = fingerprint(*arguments).columns
         return {name for name in {*before, *after} if before.get(name) != after.get(name)}
 
     assert differing(data, ["a", "b", "x"], lengths) == {"id"}
@@ -234,6 +239,6 @@ def test_data_hash_of_images_is_that_of_their_bytes(tmp_path):
         content = (tmp_path / name / "a.png").read_bytes()
         for value in ({"bytes": content, "path": str(tmp_path / name / "a.png")}, {"bytes": content, "path": None}):
             data = tiny_prompts([5]).add_column("image", [value], feature=Image())
-            hashes.append(dataset_hashes(data, ["a"], [5])["image"])
+            hashes.append(fingerprint(data, ["a"], [5]).columns["image"])
     assert len({*hashes[:4]}) == len({*hashes[4:]}) == 1
     assert hashes[0] != hashes[4]

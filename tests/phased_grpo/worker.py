@@ -15,6 +15,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 from processes import leave  # noqa: E402
 from runs import SETTINGS, check_resume_everywhere, make_args, make_trainer, parameters  # noqa: E402
+from stop_worker import stop_one_of_two  # noqa: E402
 from transformers import TrainerCallback  # noqa: E402
 
 from qwenlong_trl.checkpoints import newest_complete_checkpoint  # noqa: E402
@@ -87,6 +88,7 @@ def main(mode: str, folder: Path) -> None:
         for name, save_steps in {"hard_zero": 1, "scored": 2, "mask_long_windows": 1, "resample": 2}.items():
             counts[name] = check_resume_everywhere(folder / name, SETTINGS[name] | {"save_steps": save_steps})
         print("resumed", counts)
+        stop_one_of_two(folder / "stopped")
         leave()
     elif mode == "track":
         track(folder)

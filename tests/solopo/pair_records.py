@@ -38,11 +38,11 @@ def pair_examples(count: int = 12, seed: int = 0, documents: int = 6) -> list[Lo
     return examples
 
 
-def save_pair_model(folder: Path, chat: bool = True) -> str:
+def save_pair_model(folder: Path, chat: bool = True, width: int = 16) -> str:
     """A tiny model in a folder which ends its samples soon, having said words of answers, if anything."""
     from transformers import GenerationConfig
 
-    model = save_tiny(folder, CHAT_TEMPLATE if chat else None, positions=512)
+    model = save_tiny(folder, CHAT_TEMPLATE if chat else None, positions=512, width=width)
     GenerationConfig(eos_token_id=[1, *range(15, 43)], pad_token_id=0).save_pretrained(model)
     return model
 

@@ -25,6 +25,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from small_models import save_qwen3
+
 
 # Row: what it shows, settings of the trainer, settings of the model, LoRA, whether a CPU can.
 ROWS = {
@@ -51,37 +53,6 @@ ROWS = {
         False,
     ),
 }
-
-
-def save_model(folder: Path, positions: int) -> str:
-    """A small Qwen3 with random weights, and a word-level tokenizer."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
-
-    words = ["<pad>", "<eos>", "<unk>", *(f"w{i}" for i in range(1021))]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=len(words),
-        hidden_size=256,
-        intermediate_size=768,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=64,
-        max_position_embeddings=positions,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=1,
-        pad_token_id=0,
-    )
-    Qwen3ForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-    return str(folder)
 
 
 def make_prompts(model: str, args: argparse.Namespace):
@@ -273,7 +244,9 @@ def main() -> int:
     rows = args.rows or [row for row, parts in ROWS.items() if parts[-1] or not args.cpu]
     results = {}
     with tempfile.TemporaryDirectory() as folder:
-        model = args.model or save_model(Path(folder) / "model", args.prompt_tokens + args.completion_tokens)
+        model = args.model or str(Path(folder) / "model")
+        if not args.model:
+            save_qwen3(Path(model), 256, 4, 1024, args.prompt_tokens + args.completion_tokens, "bfloat16")
         for row in rows:
             results[row] = in_a_process(row, sys.argv[1:], folder, model, args.timeout)
             print(f"{row}: {results[row].get('error', 'ran')} ({results[row]['total']:.0f} s)", file=sys.stderr)

@@ -20,7 +20,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from small_models import qwen3_config
+from transformers import Qwen3ForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
 from qwenlong_trl.engines.plan import Run, Sizes, memory
@@ -38,18 +39,9 @@ class Case:
     completion: int
     group: int
 
-    def config(self) -> Qwen3Config:
-        return Qwen3Config(
-            vocab_size=self.vocabulary,
-            hidden_size=self.hidden,
-            intermediate_size=3 * self.hidden,
-            num_hidden_layers=self.layers,
-            num_attention_heads=self.hidden // 64,
-            num_key_value_heads=max(1, self.hidden // 256),
-            head_dim=64,
-            max_position_embeddings=self.prompt + self.completion,
-            tie_word_embeddings=False,
-        )
+    def config(self):
+        settings = {"num_key_value_heads": max(1, self.hidden // 256), "tie_word_embeddings": False}
+        return qwen3_config(self.hidden, self.layers, self.vocabulary, self.prompt + self.completion, **settings)
 
 
 CASES = (

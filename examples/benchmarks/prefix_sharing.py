@@ -26,29 +26,20 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from small_models import HEAD_SIZE, qwen3_config
+from transformers import Qwen3ForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
 from qwenlong_trl.prefix_sharing import SharedPrefixForward, why_not_scoring
 
 
-HEAD_SIZE = 64
 TRL, OURS = "TRL", "shared"
 
 
 def make_model(options) -> Qwen3ForCausalLM:
     torch.manual_seed(0)
-    heads = options.hidden_size // HEAD_SIZE
-    config = Qwen3Config(
-        vocab_size=options.vocab_size,
-        hidden_size=options.hidden_size,
-        intermediate_size=3 * options.hidden_size,
-        num_hidden_layers=options.layers,
-        num_attention_heads=heads,
-        num_key_value_heads=max(1, heads // 2),
-        head_dim=HEAD_SIZE,
-        max_position_embeddings=65536,
-        attn_implementation=options.attention,
+    config = qwen3_config(
+        options.hidden_size, options.layers, options.vocab_size, 65536, attn_implementation=options.attention
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = Qwen3ForCausalLM(config).to(device, getattr(torch, options.dtype))

@@ -22,12 +22,12 @@ import time
 import torch
 from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
+from small_models import HEAD_SIZE, qwen3_config
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     GenerationConfig,
     PreTrainedTokenizerFast,
     PrinterCallback,
-    Qwen3Config,
     Qwen3ForCausalLM,
     TrainerCallback,
 )
@@ -38,7 +38,6 @@ from qwenlong_trl import Phase, PhasedGRPOConfig, PhasedGRPOTrainer
 from qwenlong_trl.prefix_sharing import generate_shared, why_not_decoding
 
 
-HEAD_SIZE = 64
 TRL, OURS = "TRL", "shared"
 ROLLOUTS = ((1024, 16, 8), (4096, 16, 8), (4096, 64, 8))  # tokens of the prompt and of each completion, completions
 STEPS = ((1024, 64, 8), (4096, 64, 8))
@@ -47,20 +46,8 @@ GOALS = {(4096, 16, 8, "rollout"): 4.0, (4096, 64, 8, "step"): 3.5}
 
 def make_model(options) -> Qwen3ForCausalLM:
     torch.manual_seed(0)
-    heads = options.hidden_size // HEAD_SIZE
-    config = Qwen3Config(
-        vocab_size=options.vocab_size,
-        hidden_size=options.hidden_size,
-        intermediate_size=3 * options.hidden_size,
-        num_hidden_layers=options.layers,
-        num_attention_heads=heads,
-        num_key_value_heads=max(1, heads // 2),
-        head_dim=HEAD_SIZE,
-        max_position_embeddings=32768,
-        bos_token_id=None,
-        eos_token_id=1,
-        pad_token_id=0,
-    )
+    special = {"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
+    config = qwen3_config(options.hidden_size, options.layers, options.vocab_size, 32768, **special)
     return Qwen3ForCausalLM(config).to("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -23,6 +23,8 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+from small_models import save_qwen3
+
 
 ARMS = {
     "transformers": "transformers, as TRL calls it",
@@ -30,36 +32,6 @@ ARMS = {
     "shared_decoding": "prompts read and kept once",
     "vllm": "vLLM, colocated",
 }
-
-
-def save_model(folder: Path, args: argparse.Namespace) -> None:
-    """A Qwen3 with random weights, and a word-level tokenizer."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
-
-    words = ["<pad>", "<eos>", "<unk>", *(f"w{i}" for i in range(4093))]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=len(words),
-        hidden_size=args.width,
-        intermediate_size=3 * args.width,
-        num_hidden_layers=args.layers,
-        num_attention_heads=args.width // 64,
-        num_key_value_heads=max(1, args.width // 128),
-        head_dim=64,
-        max_position_embeddings=args.prompt_tokens + args.completion_tokens + 128,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=1,
-        pad_token_id=0,
-    )
-    Qwen3ForCausalLM(config).save_pretrained(folder)
 
 
 def make_trainer(arm: str, folder: str, args: argparse.Namespace):
@@ -230,7 +202,8 @@ def main() -> None:
         os.environ.setdefault(name, str(value))
 
     with tempfile.TemporaryDirectory() as folder:
-        save_model(Path(folder), args)
+        positions = args.prompt_tokens + args.completion_tokens + 128
+        save_qwen3(Path(folder), args.width, args.layers, 4096, positions)
         rows = summarise(measure(folder, args))
     settings = {name: value for name, value in vars(args).items() if name not in ("json", "engines")}
     print(

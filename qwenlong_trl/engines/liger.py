@@ -3,9 +3,9 @@
 `use_liger_kernel=True` is transformers' option, and reaches every trainer here. Where Liger has no kernels for an
 architecture, transformers says so in a line of the log that nobody sees, and trains on; here it is an error.
 
-Liger's fused GRPO loss is no option of a trainer: since TRL 1.16, TRL's own fused LM head never builds logits either,
-it logs entropies, works on several processes and, here, with shared prefixes; Liger's does none of these. What a
-comparison needs is [`liger_grpo_loss`], for one process:
+Liger's chunked GRPO loss is `use_liger_loss=True` of [`PhasedGRPOConfig`], for comparisons. TRL has had no such option
+since 1.16, as its own fused LM head never builds logits either, logs entropies, works on several processes and, here,
+with shared prefixes; Liger's does none of these. In a trainer of TRL:
 
 ```python
 >>> class Trainer(GRPOTrainer):
@@ -21,9 +21,9 @@ is what a fused loss is there to avoid.
 from __future__ import annotations
 
 import inspect
+from importlib.util import find_spec
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 from transformers import TrainerCallback
 
 
@@ -90,6 +90,31 @@ def patch_critic(critic: torch.nn.Module, liger_kernel_config: dict | None) -> N
     apply(model=critic, **{name: value for name, value in options.items() if name in known})
 
 
+def check_liger_loss(trainer) -> None:
+    """
+    Refuses a [`~trl.GRPOTrainer`] that [`liger_grpo_loss`] has no loss for.
+
+    Raises:
+        `ImportError`: without `liger-kernel`.
+        `ValueError`: on several processes, whose gradients are averaged by a forward pass of the whole model, which
+        that loss is not; and for parts of TRL's loss that Liger's has not.
+    """
+    if trainer.accelerator.num_processes > 1:
+        raise ValueError("Liger's GRPO loss runs on one process: leave the loss to TRL on several")
+    without = {
+        f"loss_type={trainer.loss_type!r}": trainer.loss_type in ("sapo", "vespo"),
+        "top_entropy_quantile": trainer.top_entropy_quantile < 1,
+        "entropy_coef": trainer._entropy_bonus_enabled,
+        "off_policy_mask_threshold": trainer.off_policy_mask_threshold is not None,
+        "router_aux_loss_coef": trainer.aux_loss_enabled,
+    }
+    if any(without.values()):
+        names = ", ".join(name for name, used in without.items() if used)
+        raise ValueError(f"Liger's GRPO loss knows nothing of {names}: leave the loss to TRL")
+    if not find_spec("liger_kernel"):
+        raise ImportError("Liger's GRPO loss needs Liger: pip install 'qwenlong-trl[liger]'")
+
+
 def liger_grpo_loss(trainer, model: torch.nn.Module, inputs: dict) -> torch.Tensor:
     """
     The loss of [`~trl.GRPOTrainer`] for a micro-batch, by Liger's chunked loss.
@@ -103,27 +128,11 @@ def liger_grpo_loss(trainer, model: torch.nn.Module, inputs: dict) -> torch.Tens
             What TRL's `_compute_loss` gets.
 
     Raises:
-        `ImportError`: without `liger-kernel`.
-        `ValueError`: on several processes, whose gradients are averaged by a forward pass of the whole model, which
-        this is not; and for parts of TRL's loss that Liger's has not.
+        `ImportError`, `ValueError`: as [`check_liger_loss`].
     """
-    if isinstance(model, DistributedDataParallel) or trainer.accelerator.num_processes > 1:
-        raise ValueError("liger_grpo_loss runs on one process: leave the loss to TRL on several")
-    without = {
-        f"loss_type={trainer.loss_type!r}": trainer.loss_type in ("sapo", "vespo"),
-        "top_entropy_quantile": trainer.top_entropy_quantile < 1,
-        "entropy_coef": trainer._entropy_bonus_enabled,
-        "off_policy_mask_threshold": trainer.off_policy_mask_threshold is not None,
-        "router_aux_loss_coef": trainer.aux_loss_enabled,
-        "tools": "tool_mask" in inputs,
-    }
-    if any(without.values()):
-        names = ", ".join(name for name, used in without.items() if used)
-        raise ValueError(f"Liger's GRPO loss knows nothing of {names}: leave the loss to TRL")
-    try:
-        from liger_kernel.chunked_loss import LigerFusedLinearGRPOLoss
-    except ImportError as error:
-        raise ImportError("liger_grpo_loss needs Liger: pip install 'qwenlong-trl[liger]'") from error
+    check_liger_loss(trainer)
+    from liger_kernel.chunked_loss import LigerFusedLinearGRPOLoss
+
     args = trainer.args
     ids, mask = inputs["completion_ids"], inputs["completion_mask"]
     with trainer.accelerator.autocast():
@@ -155,7 +164,7 @@ def liger_grpo_loss(trainer, model: torch.nn.Module, inputs: dict) -> torch.Tens
         states,
         head.weight,
         ids,
-        mask,
+        mask * inputs["tool_mask"] if "tool_mask" in inputs else mask,  # also of groups that are masked as a whole
         inputs["advantages"],
         bias=head.bias,
         ref_per_token_logps=inputs.get("ref_per_token_logps"),

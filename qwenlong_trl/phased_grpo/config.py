@@ -76,6 +76,10 @@ class PhasedGRPOConfig(GRPOConfig):
             Compute a prompt once for all its completions, in rollouts with transformers, in scoring and in the loss,
             where that is exact; elsewhere the log says why it is not. A micro-batch shares at most its own rows, so
             set `per_device_train_batch_size` to `num_generations` or a multiple. See [`PrefixSharingMixin`].
+        use_liger_loss (`bool`, *optional*, defaults to `False`):
+            Compute the loss by Liger's chunked GRPO loss instead of TRL's fused head, to which it is equal, on one
+            process and without shared prefixes in the loss; see [`~engines.liger.liger_grpo_loss`]. Entropy and clip
+            ratios are not logged then.
 
     > Parameters that control the statistics
 
@@ -137,6 +141,10 @@ class PhasedGRPOConfig(GRPOConfig):
     prefix_sharing: bool = field(
         default=True,
         metadata={"help": "Compute a prompt once for all its completions, where that is exact."},
+    )
+    use_liger_loss: bool = field(
+        default=False,
+        metadata={"help": "Compute the loss by Liger's chunked GRPO loss; equal, for comparisons. One process only."},
     )
     accuracy_reward: str | None = field(
         default=None,

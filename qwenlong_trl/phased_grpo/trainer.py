@@ -28,6 +28,7 @@ from transformers.utils import logging
 from trl import GRPOTrainer
 
 from ..engines.activation_checkpointing import fix_activation_checkpointing
+from ..engines.liger import check_liger_loss, liger_grpo_loss
 from ..prefix_sharing import PrefixSharingMixin
 from .callback import CurriculumCallback
 from .checkpointing import CurriculumCheckpoints
@@ -114,6 +115,8 @@ class PhasedGRPOTrainer(CurriculumCheckpoints, PrefixSharingMixin, GRPOTrainer):
         )
         self.rollout_func = checked_rollout_func(self.rollout_func)
         fix_activation_checkpointing(self.model, args.activation_checkpointing_kwargs)
+        if args.use_liger_loss:
+            check_liger_loss(self)
         start_engine(self)
         self._signature = run_signature(args, data, self.reward_func_names)
         name = args.accuracy_reward or self.reward_func_names[0]
@@ -302,6 +305,8 @@ class PhasedGRPOTrainer(CurriculumCheckpoints, PrefixSharingMixin, GRPOTrainer):
 
     def _compute_loss(self, model, inputs):
         with masked_loss(self, inputs):
+            if self.args.use_liger_loss:
+                return liger_grpo_loss(self, model, inputs)
             return super()._compute_loss(model, inputs)
 
     # ---- metrics ----------------------------------------------------------------------------------------------------

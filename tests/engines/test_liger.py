@@ -8,6 +8,7 @@ from processes import run_python
 from tiny import parity_reward, tiny_model, tiny_prompts, tiny_tokenizer
 from trl import GRPOConfig, GRPOTrainer
 
+from qwenlong_trl import Phase, PhasedGRPOConfig, PhasedGRPOTrainer
 from qwenlong_trl.engines.liger import liger_grpo_loss
 
 
@@ -57,10 +58,10 @@ def train(kind, folder, **settings) -> tuple[dict[str, torch.Tensor], list[float
     [
         {"loss_type": "dapo"},
         {"loss_type": "grpo", "beta": 0.1},
-        {"loss_type": "bnpo", "temperature": 0.7},
-        {"loss_type": "dr_grpo", "delta": 1.5},
-        {"loss_type": "luspo", "importance_sampling_level": "sequence"},
-        {"loss_type": "cispo", "epsilon_high": 5.0},
+        pytest.param({"loss_type": "bnpo", "temperature": 0.7}, marks=pytest.mark.slow),
+        pytest.param({"loss_type": "dr_grpo", "delta": 1.5}, marks=pytest.mark.slow),
+        pytest.param({"loss_type": "luspo", "importance_sampling_level": "sequence"}, marks=pytest.mark.slow),
+        pytest.param({"loss_type": "cispo", "epsilon_high": 5.0}, marks=pytest.mark.slow),
         {"loss_type": "dapo", "num_iterations": 2, "steps_per_generation": 4, "beta": 0.1},
     ],
     ids=lambda settings: "-".join(map(str, settings.values())),
@@ -86,6 +87,42 @@ def test_grpo_loss_is_that_of_trl(tmp_path, settings):
 def test_what_the_loss_cannot_do_is_refused(tmp_path, settings, named):
     with pytest.raises(ValueError, match=f"knows nothing of {named}: leave the loss to TRL"):
         train(LigerTrainer, tmp_path, **settings)
+
+
+def test_as_an_option_it_is_the_same_also_with_masked_groups(tmp_path):
+    def phased(folder, **settings):
+        args = PhasedGRPOConfig(
+            output_dir=str(folder),
+            phases=[Phase(6, 2), Phase(9, 2)],
+            dynamic_sampling="mask",
+            per_device_train_batch_size=4,
+            num_generations=4,
+            generation_batch_size=8,
+            gradient_accumulation_steps=2,
+            max_completion_length=5,
+            loss_type="dapo",
+            logging_steps=1,
+            save_strategy="no",
+            use_cpu=True,
+            bf16=False,
+            report_to=[],
+            disable_tqdm=True,
+            **{name: value for name, value in SGD.items() if name != "max_steps"},
+            **settings,
+        )
+        trainer = PhasedGRPOTrainer(
+            tiny_model(), parity_reward, args, tiny_prompts([5, 7, 6, 9] * 4), processing_class=tiny_tokenizer()
+        )
+        trainer.train()
+        return trainer
+
+    own, native = phased(tmp_path / "liger", use_liger_loss=True), phased(tmp_path / "own")
+    losses = [[entry["loss"] for entry in t.state.log_history if "loss" in entry] for t in (own, native)]
+    assert len(losses[0]) == 4 and losses[0] == pytest.approx(losses[1], abs=1e-5) and any(losses[1])
+    for (name, value), expected in zip(own.model.named_parameters(), native.model.parameters(), strict=True):
+        torch.testing.assert_close(value, expected, atol=1e-6, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+    with pytest.raises(ValueError, match="knows nothing of entropy_coef"):
+        phased(tmp_path / "refused", use_liger_loss=True, entropy_coef=0.1)
 
 
 def test_preference_losses_have_log_probabilities_without_gradient():

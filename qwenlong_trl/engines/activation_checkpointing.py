@@ -1,6 +1,6 @@
 """Lets `every_n_layers` and `offload` of activation checkpointing be used with GRPO and DPO.
 
-- Versions: trl 1.16 with transformers 5.16 to 5.x.
+- Versions: trl 1.16 with transformers from where it has the two keys (after 5.17) to 5.x.
 - Reason: `Trainer.train` takes the two keys out of `activation_checkpointing_kwargs` before it switches checkpointing
   on, since they are no arguments of `torch.utils.checkpoint.checkpoint`. TRL switches checkpointing off for generation
   and for passes without gradient (`unwrap_model_for_generation`, `disable_gradient_checkpointing` in
@@ -16,6 +16,7 @@ from importlib.metadata import version
 
 from packaging.version import Version
 from torch import nn
+from transformers import PreTrainedModel, TrainingArguments
 
 
 _NOT_FOR_TORCH = ("every_n_layers", "offload")
@@ -24,10 +25,11 @@ _NOT_FOR_TORCH = ("every_n_layers", "offload")
 def needed() -> bool:
     """Whether the installed versions have the defect."""
     trl, transformers = Version(version("trl")), Version(version("transformers"))
-    return trl.release[:2] == (1, 16) and Version("5.16") <= transformers < Version("6")
+    has_keys = hasattr(PreTrainedModel, "_activation_checkpointing_enable")
+    return trl.release[:2] == (1, 16) and has_keys and transformers < Version("6")
 
 
-def fix_activation_checkpointing(model: nn.Module, kwargs: dict | None) -> None:
+def fix_activation_checkpointing(model: nn.Module, args: TrainingArguments) -> None:
     """
     Makes a model take the two keys wherever checkpointing is switched on. Does nothing for other keys and for versions
     without the defect. [`PhasedGRPOTrainer`] and [`SoLoPOTrainer`] call it; for a trainer of TRL, call it once the
@@ -35,18 +37,18 @@ def fix_activation_checkpointing(model: nn.Module, kwargs: dict | None) -> None:
 
     ```python
     >>> trainer = GRPOTrainer(..., args=GRPOConfig(..., activation_checkpointing_kwargs={"every_n_layers": 2}))
-    >>> fix_activation_checkpointing(trainer.model, trainer.args.activation_checkpointing_kwargs)
+    >>> fix_activation_checkpointing(trainer.model, trainer.args)
     >>> trainer.train()
     ```
 
     Args:
         model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
             The model that is trained.
-        kwargs (`dict`, *optional*):
-            `activation_checkpointing_kwargs` of the arguments. `every_n_layers` checkpoints every n-th layer,
-            `offload` holds what is saved for the backward pass in pinned memory of the host, which needs an
-            accelerator.
+        args ([`~transformers.TrainingArguments`]):
+            Of which `activation_checkpointing_kwargs` count. `every_n_layers` checkpoints every n-th layer, `offload`
+            holds what is saved for the backward pass in pinned memory of the host, which needs an accelerator.
     """
+    kwargs = getattr(args, "activation_checkpointing_kwargs", None)  # older transformers have other names, and no keys
     if not (needed() and set(kwargs or {}) & set(_NOT_FOR_TORCH)):
         return
     if hasattr(model, "get_base_model"):  # PEFT passes the call on

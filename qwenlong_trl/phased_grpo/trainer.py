@@ -114,7 +114,7 @@ class PhasedGRPOTrainer(CurriculumCheckpoints, PrefixSharingMixin, GRPOTrainer):
             **kwargs,
         )
         self.rollout_func = checked_rollout_func(self.rollout_func)
-        fix_activation_checkpointing(self.model, args.activation_checkpointing_kwargs)
+        fix_activation_checkpointing(self.model, args)
         if args.use_liger_loss:
             check_liger_loss(self)
         start_engine(self)

@@ -97,7 +97,7 @@ class SoLoPOTrainer(DPOTrainer):
             args.precompute_ref_log_probs &= not args.reference_free
         self.scorers = Scorers(self)  # anew: a reference that is let go of is not kept
         self.precompute_ref_logps &= not args.reference_free
-        fix_activation_checkpointing(self.model, args.activation_checkpointing_kwargs)
+        fix_activation_checkpointing(self.model, args)
         self._use_twin_collator()
         self.add_callback(LigerCheck)
         if self._is_vision_dataset:

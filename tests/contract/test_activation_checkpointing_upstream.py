@@ -1,5 +1,7 @@
 """The defect that `qwenlong_trl.engines.activation_checkpointing` repairs, and the names that it uses."""
 
+from types import SimpleNamespace
+
 import pytest
 from observed import make, parameters_of
 from solopo_rows import twins
@@ -44,7 +46,7 @@ def test_stock_trainers_train_with_the_repair(tmp_path, make_trainer):
     If this fails: see how `gradient_checkpointing_enable` is called in `trl/models/utils.py` and `transformers`.
     """
     trainer = make_trainer(tmp_path)
-    fix_activation_checkpointing(trainer.model, trainer.args.activation_checkpointing_kwargs)
+    fix_activation_checkpointing(trainer.model, trainer.args)
     trainer.train()
     assert trainer.state.global_step == trainer.args.max_steps
 
@@ -60,7 +62,7 @@ def test_activation_checkpointing_enable():
     ]
     model = tiny_model()
     assert not model._is_overridden("gradient_checkpointing_enable")
-    fix_activation_checkpointing(model, KWARGS)
+    fix_activation_checkpointing(model, SimpleNamespace(activation_checkpointing_kwargs=KWARGS))
     assert model._is_overridden("gradient_checkpointing_enable")
     model.activation_checkpointing_enable(every_n_layers=2)
     assert [layer.gradient_checkpointing for layer in model.model.layers] == [True, False]

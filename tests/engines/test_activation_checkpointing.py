@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -113,5 +114,5 @@ def test_offload_trains_as_without(tmp_path, make_trainer):
 def test_other_keys_leave_the_model_alone():
     model = tiny_model()
     for kwargs in (None, {}, {"use_reentrant": False}):
-        fix_activation_checkpointing(model, kwargs)
+        fix_activation_checkpointing(model, SimpleNamespace(activation_checkpointing_kwargs=kwargs))
         assert "gradient_checkpointing_enable" not in vars(model)

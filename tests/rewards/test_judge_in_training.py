@@ -16,7 +16,14 @@ def says_yes_to_long_answers(body: dict) -> str:
     return "Compared. [[YES]]" if " w1" in candidate else "Compared. [[NO]]" if " w2" in candidate else "Compared."
 
 
-@pytest.mark.parametrize(("kind", "fault"), [("stock", "close_mid_answer"), ("phased", "500"), ("phased", "hang")])
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        pytest.param("stock", "close_mid_answer", marks=pytest.mark.slow),
+        pytest.param("phased", "500", marks=pytest.mark.slow),
+        ("phased", "hang"),
+    ],
+)
 def test_ten_steps_on_two_processes(tmp_path, kind, fault):
     """It finishes, and its metrics add up: over outcomes, over rule and judge, and over both processes."""
     with FaultServer(answer=says_yes_to_long_answers, fault=fault, fault_share=0.2) as server:

@@ -128,9 +128,12 @@ def sharing_difference(trainer) -> tuple[float | None, str]:
     """The largest difference in log-probabilities between shared and ordinary scoring, or why nothing is shared."""
     import torch
 
+    from qwenlong_trl.prefix_sharing import why_not_scoring
+
     if not trainer.args.prefix_sharing:
         return None, ""
-    reason = trainer._why_not(trainer.model)
+    with torch.no_grad(), trainer.accelerator.autocast():
+        reason = why_not_scoring(trainer.model, trainer.accelerator.device)
     if reason is not None:
         return None, f"not shared: {reason}"
     torch.manual_seed(0)

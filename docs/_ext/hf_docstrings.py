@@ -1,4 +1,4 @@
-"""Docstrings as Hugging Face writes them, in Markdown with [`Name`] for links, as the reStructuredText Sphinx reads."""
+"""Docstrings as Hugging Face writes them, in Markdown with [`Name`] for links, as what Sphinx reads."""
 
 import re
 from importlib import import_module

@@ -1,8 +1,9 @@
 """`{public-names}`: the names that `qwenlong_trl` itself exports, each with a link to where it is described."""
 
-import qwenlong_trl
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
+
+import qwenlong_trl
 
 
 class PublicNames(SphinxDirective):

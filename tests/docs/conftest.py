@@ -3,7 +3,5 @@
 import sys
 from pathlib import Path
 
-import pytest
-
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "loong")]  # made-up records of Loong

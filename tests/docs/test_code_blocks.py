@@ -1,6 +1,6 @@
 """Every code block of the README and of the documentation runs as it is printed, or says why it does not.
 
-The blocks of a page run in order in one folder (`reader_folder`): Python in one namespace, bash with `set -euo pipefail`.
+The blocks of a page run in order in one folder (`reader_folder`): Python in one namespace, bash with `-euo pipefail`.
 A YAML block begins with the name of its file, which a later block of the page reads.
 """
 

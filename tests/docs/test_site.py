@@ -1,4 +1,4 @@
-"""The site builds without a warning, describes every public name and every command, and loads nothing from elsewhere."""
+"""The site builds without a warning, describes every public name and command, and loads nothing from outside."""
 
 import inspect
 import posixpath

@@ -1,26 +1,8 @@
 """`{command-help} data compose`: what `qwenlong-trl data compose --help` prints, asked when the page is built."""
 
-import contextlib
-import io
-import os
-from unittest import mock
-
 from docutils import nodes
 from docutils.parsers.rst import Directive
-
-from qwenlong_trl.cli.main import main
-
-
-def help_of(words: list[str]) -> str:
-    """The help of a command, 100 characters wide."""
-    out = io.StringIO()
-    with mock.patch.dict(os.environ, COLUMNS="100", NO_COLOR="1", PYTHON_COLORS="0"), contextlib.redirect_stdout(out):
-        try:
-            main([*words, "--help"])
-        except SystemExit as stop:
-            if stop.code:
-                raise ValueError(f"qwenlong-trl {' '.join(words)} --help ended with {stop.code}") from None
-    return out.getvalue().replace(os.path.expanduser("~"), "~").strip()
+from help_text import help_of
 
 
 class CommandHelp(Directive):

@@ -8,13 +8,11 @@ import qwenlong_trl
 
 class PublicNames(SphinxDirective):
     def run(self):
+        module_of = {name: f"qwenlong_trl.{module}" for name, module in qwenlong_trl._MODULE_OF.items()}
         lines = []
-        for name in qwenlong_trl.__all__:
-            if name == "__version__":
-                continue
-            module = f"qwenlong_trl.{qwenlong_trl._MODULE_OF[name]}"
+        for name in module_of:  # so that the index and searches know them under both paths
             lines += [f".. py:data:: qwenlong_trl.{name}", "   :no-typesetting:", ""]
-            lines += [f"- :py:obj:`{name} <{module}.{name}>`, of ``{module}``", ""]
+        lines += [f"- :py:obj:`{name} <{module}.{name}>`, of ``{module}``" for name, module in module_of.items()]
         return self.parse_text_to_nodes(StringList(lines, source="public-names"))
 
 

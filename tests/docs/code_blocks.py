@@ -121,6 +121,6 @@ def _subcommand(arguments: list[str]) -> list[str]:
 
 @cache
 def _help(*words: str) -> str:
-    from command_help import help_of
+    from help_text import help_of
 
     return help_of([*words])

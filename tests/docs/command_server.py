@@ -55,7 +55,9 @@ class CommandServer:
 
 def serve(address: str) -> None:
     import datasets  # noqa: F401
+    import matplotlib.backends.backend_svg  # noqa: F401
     import peft  # noqa: F401
+    import rich.table  # noqa: F401
     import trl
 
     import qwenlong_trl.cprs  # noqa: F401

@@ -62,8 +62,10 @@ def _write_records(folder: Path) -> None:
         for task in ("chain_of_reasoning", "comparison")
         for example in synthesize(task, 1500, count=24, tokenizer=tiny_critic_tokenizer(), seed=1)
     ]
-    write_records(examples, folder / "records.jsonl")
-    prompt_dataset(examples[:16], tiny_critic_tokenizer(), chat=False).to_parquet(folder / "prompts.parquet")
+    longer = [*synthesize("comparison", 3000, count=8, tokenizer=tiny_critic_tokenizer(), seed=3)]
+    write_records([*examples[:16], *longer], folder / "records.jsonl")
+    rows = prompt_dataset([*examples[:8], *longer], tiny_critic_tokenizer(), chat=False)
+    rows.to_parquet(folder / "prompts.parquet")
     lines = "".join(json.dumps(_musique(example)) + "\n" for example in examples)
     for name in ("musique.jsonl", "musique_ans_v1.0_train.jsonl"):
         (folder / name).write_text(lines)

@@ -74,7 +74,7 @@ def _run(block: Block, later: list[Block], namespace: dict, server: CommandServe
         exec(compile("\n" * block.line + block.text, str(block.page), "exec"), namespace)
     elif block.language == "bash":
         script = ["bash", "-euo", "pipefail", "-c", block.text]
-        ended = subprocess.run(script, env=server.environment, capture_output=True, text=True, timeout=120)
+        ended = subprocess.run(script, env=server.environment, capture_output=True, text=True, timeout=280)
         assert ended.returncode == 0, f"{block} ended with {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
     elif block.language == "yaml":
         first = block.text.splitlines()[0]

@@ -62,7 +62,7 @@ def _write_records(folder: Path) -> None:
         for task in ("chain_of_reasoning", "comparison")
         for example in synthesize(task, 1500, count=24, tokenizer=tiny_critic_tokenizer(), seed=1)
     ]
-    longer = [*synthesize("comparison", 3000, count=8, tokenizer=tiny_critic_tokenizer(), seed=3)]
+    longer = [*synthesize("comparison", 2100, count=8, tokenizer=tiny_critic_tokenizer(), seed=3)]
     write_records([*examples[:16], *longer], folder / "records.jsonl")
     rows = prompt_dataset([*examples[:8], *longer], tiny_critic_tokenizer(), chat=False)
     rows.to_parquet(folder / "prompts.parquet")

@@ -1,6 +1,7 @@
 """The fenced code blocks of a Markdown page, and what about them can be checked without running them."""
 
 import ast
+import os
 import re
 import shlex
 import subprocess
@@ -31,7 +32,7 @@ class Block:
     reason: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.page.relative_to(REPOSITORY)}:{self.line}"
+        return f"{os.path.relpath(self.page, REPOSITORY)}:{self.line}"
 
 
 def read_blocks(page: Path) -> list[Block]:

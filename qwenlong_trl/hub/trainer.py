@@ -93,7 +93,10 @@ class HubCards:
             return super().push_to_hub(*args, **kwargs)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        self._report_failed_push()
+        if self.args.save_total_limit:
+            self._finish_current_push()  # it may be of a checkpoint that is deleted when this one is there
+        else:
+            self._report_failed_push()
         if self.is_world_process_zero():
             # transformers copies configuration and weights; a model that brings code needs that as well.
             for path in Path(checkpoint_folder).glob("*.py"):

@@ -82,7 +82,8 @@ class Pages:
         files = []
         for file in json.loads(self.body)["files"]:
             large = file["size"] >= LFS_BYTES or b"\0" in base64.b64decode(file["sample"])
-            known = tree.get(file["path"], {}).get("oid")
+            entry = tree.get(file["path"], {})
+            known = entry.get("object" if entry.get("lfs") else "oid")
             mode = "lfs" if large else "regular"
             files.append({"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": known})
         return {"files": files}
@@ -194,10 +195,14 @@ class Pages:
             return self._send(404, b"Entry not found", commit | headers)
         if entry["lfs"]:
             linked = {"X-Linked-Size": str(entry["size"]), "X-Linked-ETag": f'"{entry["object"]}"'}
-            return self._send(302, b"", commit | linked | {"Location": f"{self.hub.url}/large/{entry['object']}"})
+            return self._send(
+                302, b"", commit | linked | {"Location": f"{self.hub.content_url}/large/{entry['object']}"}
+            )
         self._content(self.store.get(entry["object"]), commit | {"ETag": f'"{entry["oid"]}"'})
 
     def large(self, oid):
+        if "Authorization" in self.headers:
+            raise HubError(400, "a token was sent to the host of the contents")
         self._content(self.store.get(oid), {"ETag": f'"{oid}"'})
 
     def _content(self, content: bytes, headers: Mapping[str, str]) -> None:

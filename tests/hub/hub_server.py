@@ -56,7 +56,9 @@ class HubServer:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.daemon_threads = True
         self._server.hub = self
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        port = self._server.server_address[1]
+        # Two hosts, as large files lie on another one than the Hub, where the token must not go.
+        self.url, self.content_url = f"http://127.0.0.1:{port}", f"http://localhost:{port}"
 
     def __enter__(self) -> "HubServer":
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

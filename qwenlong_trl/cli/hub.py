@@ -33,7 +33,7 @@ def _card(args: argparse.Namespace) -> int:
     for path, target in zip(args.results, _targets(args), strict=True):
         (args.folder / FOLDER).mkdir(exist_ok=True)
         shutil.copyfile(path, target)
-    options = {"name": args.name, "license": args.license, "language": args.language}
+    options = {"name": args.name, "license": args.license, "language": args.language, "repo_id": args.repo_id}
     if args.dataset:
         options["dataset"] = args.dataset
     print(f"card written: {write_card(args.folder, **options)}")
@@ -83,9 +83,9 @@ def _push_file(args: argparse.Namespace) -> int:
             f"{args.folder}: a file that is pushed must be one of records ({', '.join(_RECORD_SUFFIXES)})"
         )
     with tempfile.TemporaryDirectory() as folder:
-        args.folder = save_record_set(
-            read_records(args.folder), Path(folder) / args.repo_id.split("/")[-1], how=f"from {args.folder.name}"
-        )
+        name, how = args.repo_id.split("/")[-1], f"from {args.folder.name}"
+        records = read_records(args.folder)
+        args.folder = save_record_set(records, Path(folder) / name, how=how, repo_id=args.repo_id)
         return _push(args)
 
 
@@ -131,12 +131,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     card.add_argument("folder", type=Path, help="Where the run wrote to.")
     card.add_argument(
-        *("--results",),
+        "--results",
         nargs="+",
         type=Path,
         default=[],
         help="report.json of `qwenlong-trl eval` or `loong`, to be copied to FOLDER/evaluation and shown.",
     )
+    card.add_argument("--repo_id", "--repo-id", help="Where it will be on the Hub, for the code in the card.")
     card.add_argument("--name", help="Defaults to that of the folder.")
     card.add_argument("--dataset", help="Name of the training data on the Hub.")
     card.add_argument("--license", help="As the Hub calls it, such as apache-2.0.")

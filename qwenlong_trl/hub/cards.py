@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import DatasetCard, DatasetCardData, ModelCard, ModelCardData
-from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from .files import read_json, write_text
 from .measurements import Measurements, read_measurements, read_result
 from .preference_sets import PAIRS_FILE, preference_set_card
 from .record_sets import RECORDS_FILE, record_set_card
-from .render import check_card, render_card
+from .render import check_card, is_repo_id, render_card
 from .run_file import RUN_FILE, RunFiles, read_run
 
 
@@ -112,10 +111,10 @@ def model_card(
     method = about["method"]
     metadata = ModelCardData(
         model_name=name,
-        base_model=base if base and _is_repo_id(base) else None,
+        base_model=base if base and is_repo_id(base) else None,
         library_name="peft" if run.adapter else "transformers",
         pipeline_tag=_PIPELINES.get(method, "text-generation"),
-        datasets=[dataset] if dataset and _is_repo_id(dataset) else None,
+        datasets=[dataset] if dataset and is_repo_id(dataset) else None,
         tags=list(dict.fromkeys([*about.get("tags", ()), *tags])),
         license=license,
         language=language,
@@ -137,16 +136,23 @@ def model_card(
     return render_card("model", method, metadata, values)
 
 
-def evaluation_card(folder: Path, name: str | None = None, license: str | None = None) -> DatasetCard:
-    """The card of a folder that `qwenlong-trl eval` or `qwenlong-trl loong run` filled."""
+def evaluation_card(
+    folder: Path,
+    name: str | None = None,
+    license: str | None = None,
+    language: str | list[str] | None = None,
+    repo_id: str | None = None,
+) -> DatasetCard:
+    """The card of a folder that `qwenlong-trl eval` or `qwenlong-trl loong run` filled; arguments as of the others."""
     report = read_json(folder / "report.json", "the report of an evaluation")
     found = read_result(folder / "report.json")
-    name = name or f"{folder.resolve().name}: answers and scores"
+    name = name or f"{(repo_id or folder.resolve().name).split('/')[-1]}: answers and scores"
     files = sorted(path.name for path in folder.iterdir() if path.is_file() and path.suffix in (".jsonl", ".json"))
     settings = report.get("settings") or report.get("about") or {}
     metadata = DatasetCardData(
         pretty_name=name,
         license=license,
+        language=language,
         tags=["evaluation", "long-context", "qwenlong-trl"],
         viewer=False,  # lines of different shapes
     )
@@ -171,11 +177,3 @@ def last_evaluation(run: RunFiles) -> dict[str, float]:
     entry = next((e for e in reversed(run.log) if any(name.startswith("eval_") for name in e)), {})
     timed = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second")
     return {n: v for n, v in entry.items() if n.startswith("eval_") and n not in timed and v is not None}
-
-
-def _is_repo_id(name: str) -> bool:
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True

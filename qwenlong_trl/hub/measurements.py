@@ -173,10 +173,11 @@ def _of_evaluation(file: str, data: Mapping[str, Any]) -> Measurements:
     judge = settings.get("judge")
     how = f"{data['mode'].capitalize()} mode, "
     how += f"rule or judge {judge['name']}" if judge else "rule alone"
-    how += f"; {settings['num_samples']} samples for each question at temperature {settings['temperature']}."
+    if "num_samples" in settings:
+        how += f"; {settings['num_samples']} samples for each question at temperature {settings['temperature']}"
     tasks = [row["task"] for row in data["by_task"]]
     dataset = ", ".join(tasks) if len(tasks) <= 4 else f"{len(tasks)} sources of questions"
-    return Measurements(file, "text-generation", dataset, tuple(values), how)
+    return Measurements(file, "text-generation", dataset, tuple(values), f"{how}.")
 
 
 def _of_loong(file: str, data: Mapping[str, Any]) -> Measurements:

@@ -39,6 +39,5 @@ def preference_set_card(
         configs=[{"config_name": "default", "data_files": "data/train.parquet"}],
         tags=["preference", "long-context", "solopo", "qwenlong-trl"],
     )
-    where = repo_id or "this folder or its name on the Hub"
-    values = {"name": name, "repo_id": where, "about": about, "license": license}
+    values = {"name": name, "repo_id": repo_id, "about": about, "license": license}
     return render_card("dataset", "preference_set", metadata, values)

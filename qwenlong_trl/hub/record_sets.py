@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,6 +39,7 @@ def save_record_set(
     license: str | None = None,
     language: str | list[str] | None = None,
     split: str = "train",
+    repo_id: str | None = None,
 ) -> Path:
     """
     Writes `data/<split>-….parquet`, `records.json` and `README.md`, for `datasets.load_dataset(folder)` and the Hub.
@@ -55,6 +57,8 @@ def save_record_set(
             As the Hub calls them.
         split (`str`, *optional*, defaults to `"train"`):
             Name of the split.
+        repo_id (`str`, *optional*):
+            Where the set will be on the Hub, for the code in its card.
 
     Returns:
         `Path`: the folder.
@@ -62,6 +66,8 @@ def save_record_set(
     from ..data import to_dataset
 
     folder = Path(folder)
+    if not re.fullmatch(r"\w+(\.\w+)*", split):
+        raise ValueError(f"a split is named by letters, digits, `_` and dots, got {split!r}")
     examples = list(examples)
     if not examples:
         raise ValueError("there are no records to write")
@@ -75,7 +81,7 @@ def save_record_set(
         part.replace(path)
     about = describe_records(examples) | {"name": name or folder.resolve().name, "how": how, "split": split}
     write_json(folder / RECORDS_FILE, about)
-    card = str(record_set_card(about, license=license, language=language))
+    card = str(record_set_card(about, license=license, language=language, repo_id=repo_id))
     check_card(card, "dataset")
     write_text(folder / "README.md", card)
     return folder
@@ -105,10 +111,8 @@ def push_records(
     from .push import push_folder
 
     with tempfile.TemporaryDirectory() as folder:
-        save_record_set(examples, Path(folder) / repo_id.split("/")[-1], **options)
-        return push_folder(
-            Path(folder) / repo_id.split("/")[-1], repo_id, "dataset", private=private, revision=revision, token=token
-        )
+        saved = save_record_set(examples, Path(folder) / repo_id.split("/")[-1], repo_id=repo_id, **options)
+        return push_folder(saved, repo_id, "dataset", private=private, revision=revision, token=token)
 
 
 def describe_records(examples: Sequence[LongContextExample]) -> dict[str, Any]:
@@ -148,5 +152,5 @@ def record_set_card(
             }
         ],
     )
-    values = {"name": name, "repo_id": repo_id or name, "about": about, "license": license}
+    values = {"name": name, "repo_id": repo_id, "about": about, "license": license}
     return render_card("dataset", "record_set", metadata, values)

@@ -10,6 +10,7 @@ from typing import Any
 
 from huggingface_hub import DatasetCard, ModelCard
 from huggingface_hub.repocard_data import CardData, ModelCardData
+from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from ..loong.report_table import escape_inline
 
@@ -29,10 +30,22 @@ def render_card(kind: str, template: str, metadata: CardData, values: Mapping[st
         values (`Mapping[str, Any]`):
             What the template asks for; all of it has to be there.
     """
+    # It stands in code that people copy, so that it has to be a name and nothing else.
+    where = values.get("repo_id")
+    values = {**values, "repo_id": where if where and is_repo_id(where) else "owner/name"}
     body = _environment().get_template(f"{template}.md").render(**values)
     body = re.sub(r"\n{3,}", "\n\n", body).strip()
     # The body is data here: a card's text is not a template.
     return _CARDS[kind].from_template(metadata, template_str="---\n{{ card_data }}\n---\n\n{{ body }}\n", body=body)
+
+
+def is_repo_id(name: str) -> bool:
+    """Whether a text can be the name of a repository."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
 
 
 def number(value: float | int | None) -> str:

@@ -1,26 +1,14 @@
 """Models to the Hub and back, through the trainers' own arguments, over HTTP, with the real client libraries."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from card_runs import helpers
 from huggingface_hub import HfApi, ModelCard
 from tiny import save_tiny, tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 
-TESTS = Path(__file__).parents[1]
-
-
-def helpers(folder: str, name: str):
-    """The trainers of another folder's tests: modules of several folders have the same names."""
-    sys.path.insert(0, str(TESTS / folder))
-    try:
-        sys.modules.pop(name, None)
-        return __import__(name)
-    finally:
-        sys.path.remove(str(TESTS / folder))
+SHORT = [{"max_prompt_length": 16, "max_steps": 2}]
 
 
 def same_weights(one, other) -> bool:
@@ -78,7 +66,7 @@ def test_a_phased_run_stops_and_goes_on_from_the_hub_as_if_it_had_not(hub, tmp_p
 def test_a_branch_for_a_run_is_made_before_it_begins(hub, tmp_path):
     runs = helpers("phased_grpo", "runs")
     pushed = {"push_to_hub": True, "hub_model_id": "ns/phased", "hub_revision": "run-7", "hub_strategy": "every_save"}
-    trainer = runs.make_trainer(runs.make_args(tmp_path / "out", **pushed, save_steps=4, max_steps=8))
+    trainer = runs.make_trainer(runs.make_args(tmp_path / "out", **pushed, save_steps=2, phases=SHORT))
     trainer.train()
     assert "model.safetensors" in hub.store.tree("model", "ns/phased", "run-7")
     assert "model.safetensors" not in hub.store.tree("model", "ns/phased")
@@ -90,10 +78,10 @@ def test_pushes_that_fail_during_a_run_are_told_and_the_run_goes_on(hub, tmp_pat
 
     runs = helpers("phased_grpo", "runs")
     pushed = {"push_to_hub": True, "hub_model_id": "ns/phased", "hub_strategy": "every_save"}
-    trainer = runs.make_trainer(runs.make_args(tmp_path / "out", **pushed, save_steps=4))
+    trainer = runs.make_trainer(runs.make_args(tmp_path / "out", **pushed, save_steps=1, phases=SHORT))
     hub.fail("POST .*/commit/", 403, times=99)
     trainer.train()
-    assert trainer.state.global_step == 8
+    assert trainer.state.global_step == 2
     assert "A push during the training failed" in transformers_log.text
     assert "may not write to ns/phased" in transformers_log.text
     with pytest.raises(HubPushError, match=r"may not write.*qwenlong-trl hub push .*out --repo_id ns/phased"):

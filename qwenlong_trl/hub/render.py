@@ -11,6 +11,7 @@ from typing import Any
 from huggingface_hub import DatasetCard, ModelCard
 from huggingface_hub.repocard_data import CardData, ModelCardData
 from huggingface_hub.utils import HFValidationError, validate_repo_id
+from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 
 from ..loong.report_table import escape_inline
 
@@ -33,7 +34,10 @@ def render_card(kind: str, template: str, metadata: CardData, values: Mapping[st
     # It stands in code that people copy, so that it has to be a name and nothing else.
     where = values.get("repo_id")
     values = {**values, "repo_id": where if where and is_repo_id(where) else "owner/name"}
-    body = _environment().get_template(f"{template}.md").render(**values)
+    try:
+        body = _environment().get_template(f"{template}.md").render(**values)
+    except UndefinedError as error:
+        raise ValueError(f"the card cannot be made, since what it is made of lacks something: {error}") from None
     body = re.sub(r"\n{3,}", "\n\n", body).strip()
     # The body is data here: a card's text is not a template.
     return _CARDS[kind].from_template(metadata, template_str="---\n{{ card_data }}\n---\n\n{{ body }}\n", body=body)
@@ -125,8 +129,6 @@ def check_space_metadata(text: str) -> None:
 
 @cache
 def _environment():
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     environment = Environment(
         loader=PackageLoader("qwenlong_trl.hub"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

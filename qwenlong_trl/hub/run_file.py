@@ -56,8 +56,8 @@ class RunFiles:
             The log history of `trainer_state.json`; empty if there is none.
         steps (`int`, *optional*):
             Its global step.
-        config, adapter (`dict[str, Any]`):
-            `config.json` and `adapter_config.json`; empty if they are not there.
+        config, adapter, tokenizer (`dict[str, Any]`):
+            `config.json`, `adapter_config.json` and `tokenizer_config.json`; empty if they are not there.
     """
 
     folder: Path
@@ -66,6 +66,13 @@ class RunFiles:
     steps: int | None = None
     config: dict[str, Any] = field(default_factory=dict)
     adapter: dict[str, Any] = field(default_factory=dict)
+    tokenizer: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tokenizer_class(self) -> str:
+        """What loads the tokenizer: `AutoTokenizer` goes by the model, and takes a plain one for that model's own."""
+        plain_class = self.tokenizer.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast")
+        return "PreTrainedTokenizerFast" if plain_class else "AutoTokenizer"
 
     def last(self, name: str) -> float | None:
         """The value that was logged last under a name."""
@@ -151,7 +158,8 @@ def read_run(folder: str | Path) -> RunFiles:
     state = read_json(folder / STATE_FILE, "the state of a trainer") or {}
     config = read_json(folder / "config.json", "a model's configuration") or {}
     adapter = read_json(folder / "adapter_config.json", "an adapter's configuration") or {}
-    return RunFiles(folder, about, state.get("log_history", []), state.get("global_step"), config, adapter)
+    tokenizer = read_json(folder / "tokenizer_config.json", "a tokenizer's configuration") or {}
+    return RunFiles(folder, about, state.get("log_history", []), state.get("global_step"), config, adapter, tokenizer)
 
 
 def _base_model(model) -> str | None:

@@ -186,6 +186,15 @@ def test_files_that_are_not_what_they_should_be(trained, tmp_path, name, content
     assert (folder / "README.md").read_bytes() == before and not list(folder.glob(".*.part"))
 
 
+def test_a_run_file_that_lacks_a_value(trained, tmp_path):
+    folder = trained("phased_grpo", tmp_path / "model")
+    about = json.loads((folder / "qwenlong_run.json").read_text())
+    del about["phases"][0]["max_steps"]
+    (folder / "qwenlong_run.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match="lacks something: .*max_steps"):
+        write_card(folder)
+
+
 def test_an_unknown_method(trained, tmp_path):
     folder = trained("phased_grpo", tmp_path / "model")
     about = json.loads((folder / "qwenlong_run.json").read_text())

@@ -18,7 +18,12 @@ SPACE = "---\ntitle: Compress\nsdk: gradio\napp_file: app.py\ncolorFrom: blue\n-
 def model(tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
-    about = {"format": 1, "method": "long_sft", "arguments": {"learning_rate": 3e-4}, "data": {"train_rows": 12}}
+    about = {
+        "format": 1,
+        "method": "long_sft",
+        "arguments": {"learning_rate": 3e-4},
+        "data": {"train_rows": 12, "eval_rows": None},
+    }
     about |= {"versions": {"torch": "2.13.0"}, "hardware": {"device": "cpu", "processes": 1}, "tags": ["qwenlong-trl"]}
     about |= {"paper": {"id": "2505.17667", "title": "A title", "citation": "@misc{x}"}, "base_model": "ns/base"}
     (folder / "qwenlong_run.json").write_text(json.dumps(about))

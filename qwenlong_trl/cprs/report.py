@@ -70,12 +70,12 @@ def measurements(
     if name not in found:
         raise ValueError(f"there are no results of {name!r}, only of {', '.join(found)}")
     return [
-        Measurement(title, float(np.mean(values)), bootstrap_interval(values), len(values), told)
+        Measurement(title, float(np.mean(values)), bootstrap_interval(values), len(values), told, other)
         for method in (name, *(other for other in found if other != name))
         for budget in budgets
         for measure, title in MEASURES.items()
         for values in [_values(found[method], budget, measure)]
-        for told in [f"at {budget:g} of the tokens" + ("" if method == name else f", of {method}")]
+        for told, other in [(f"at {budget:g} of the tokens", None if method == name else method)]
     ]
 
 

@@ -43,6 +43,9 @@ class Measurement:
             Of how many questions or records.
         name (`str`, *optional*):
             What tells it from others with the same metric.
+        method (`str`, *optional*):
+            Another method than the model of the card, such as a baseline, which is shown beside it. In the metadata,
+            where a value is one of the model, there are none of these.
     """
 
     metric: str
@@ -50,6 +53,7 @@ class Measurement:
     interval: tuple[float, float] | None = None
     count: int | None = None
     name: str | None = None
+    method: str | None = None
 
     def __post_init__(self):
         numbers = [self.value, *(self.interval or ())]
@@ -85,6 +89,7 @@ class Measurements:
                 or None,
             )
             for one in self.values
+            if one.method is None
         ]
 
 

@@ -36,6 +36,7 @@ def measure(folder) -> None:
     values = [
         Measurement("accuracy", 0.734375, (0.6771, 0.7848), 256, "at 177 tokens"),
         Measurement("accuracy", 0.98046875, name="at 11 tokens"),
+        Measurement("accuracy", 0.1234, name="at 11 tokens", method="guessing"),
     ]
     write_measurements(folder, "cards", "text-generation", "Card indexes", values, how="Greedy decoding, seed 7.")
     (folder / "evaluation" / "synthetic.json").write_text(json.dumps(evaluation_report()))
@@ -108,12 +109,14 @@ def test_measurements_are_metadata_with_their_intervals(trained, tmp_path):
         metric_value=0.734375,
         metric_args={"interval_95": [0.6771, 0.7848], "count": 256},
     )
+    assert 0.1234 not in {result.metric_value for result in data.eval_results}  # of another method
     report, loong = evaluation_report(), loong_report()
     overall = found["synthetic", "accuracy"]
     assert overall.metric_value == report["score"]["mean"]
     assert overall.metric_args == {"interval_95": report["score"]["interval"], "count": 12}
     assert found["MozerWang/Loong", "judge's score"].metric_value == loong["overall"]["strict_average"]
     text = read_card(folder).text
+    assert "| accuracy at 11 tokens, guessing instead | 0.123 |  |  |" in text
     assert "| accuracy at 177 tokens | 0.734 | 0.677 to 0.785 | 256 |" in text
     assert "Greedy decoding, seed 7." in text and "Not comparable with the published tables" in text
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from qwenlong_trl.cprs.baselines import BASELINES, evaluate_baseline
 from qwenlong_trl.cprs.evaluation import ContextCompressionEvaluator, Evaluated
 from qwenlong_trl.cprs.labels import has_evidence
-from qwenlong_trl.cprs.report import compression_table, difference_table
+from qwenlong_trl.cprs.report import compression_table, difference_table, measurements
 from qwenlong_trl.data import LongContextExample, read_records
+from qwenlong_trl.hub import write_card, write_measurements
 
 
 def evaluate_all(
@@ -49,11 +50,18 @@ def main():
     parser.add_argument("--limit", type=int, help="At most so many records with evidence of each file, from its top.")
     parser.add_argument("--seed", type=int, default=0, help="Of the random sentences.")
     parser.add_argument("--output", help="File for the result of each record, as JSON.")
+    parser.add_argument(
+        "--card",
+        action="store_true",
+        help="Write the results into the folder of the model as well, and its card anew.",
+    )
     parser.add_argument("--dtype", default="auto", help="Of the weights, such as bfloat16.")
     parser.add_argument("--device", help="Such as cpu or cuda:0. Defaults to an accelerator, if there is one.")
     options = parser.parse_args()
     if any(not 0 < budget <= 1 for budget in options.budgets):
         parser.error("--budgets are shares of the tokens, above 0 and up to 1")
+    if options.card and not Path(options.model).is_dir():
+        parser.error("--card needs --model to be a folder")
     if options.limit is not None and options.limit < 1:
         parser.error("--limit must be at least 1")
 
@@ -74,7 +82,14 @@ def main():
         print(f"; {tokens[len(tokens) // 2]:,} tokens in the median; {time.perf_counter() - started:.0f} s\n")
         print(compression_table(results, options.budgets), end="\n\n")
         print(difference_table("critic", results, options.budgets), flush=True)
+        if options.card:
+            values = measurements(results, options.budgets)
+            how = f"Units of a {options.granularity}; means over records, 95 % bootstrap intervals."
+            name = Path(file).name.split(".")[0]
+            print(f"\n{write_measurements(options.model, name, 'token-classification', name, values, how)}")
         everything[file] = {name: [asdict(one) for one in found] for name, found in results.items()}
+    if options.card:
+        print(write_card(options.model))
     if options.output:
         Path(options.output).write_text(json.dumps(everything, indent=1), encoding="utf-8")
 

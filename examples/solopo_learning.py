@@ -19,6 +19,7 @@ import json
 import statistics
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from qwenlong_trl import SoLoPOConfig, SoLoPOTrainer
 from qwenlong_trl.data import render_prompt, shorten
 from qwenlong_trl.intervals import wilson_interval
 from qwenlong_trl.quickstart.cards import TEMPLATE, card_index, card_tokenizer, prompt_tokens
-from qwenlong_trl.quickstart.stages import Plan, evaluate, make_data, warm_up
+from qwenlong_trl.quickstart.stages import Plan, evaluate, make_data, warm_up, write_model_card
 from qwenlong_trl.rewards import score_docqa
 
 
@@ -150,6 +151,7 @@ def train(folder: Path, reader: Path, pairs: Dataset, method: str, learning_rate
     trainer.train()
     wall = time.perf_counter() - started
     trainer.save_model(str(folder))
+    trainer.create_model_card()
     log = [entry for entry in trainer.state.log_history if "rewards/margins" in entry]
     ends = {"first": log[:10], "last": log[-10:]}
     return {
@@ -173,9 +175,10 @@ def run_seed(folder: Path, seed: int, trials: list[tuple[str, float]], plan: Pla
     print(f" ({time.perf_counter() - started:.0f} s)", flush=True)
     result = {"seed": seed, "pairs": len(pairs), "before": before, "runs": []}
     for method, learning_rate in trials:
-        out = folder / f"{method}-{learning_rate}"
+        out = folder / f"{method}-{learning_rate}".replace(", ", "-").replace(" ", "-")
         trained = train(out, folder / "reader", pairs, method, learning_rate, seed, options.seconds)
         trained |= {"method": method, "learning_rate": learning_rate, "accuracy": evaluate(out, plan)}
+        write_model_card(out, trained["accuracy"], plan)
         result["runs"].append(trained)
         last = ", ".join(f"{name} {value:.2f}" for name, value in trained["metrics"]["last"].items())
         print(
@@ -192,7 +195,7 @@ def show(accuracies: list[float]) -> str:
 
 def print_table(results: list[dict], plan: Plan) -> None:
     runs = {"before": [{"accuracy": result["before"], "steps": 0, "tokens": 0} for result in results]}
-    for method in METHODS:
+    for method in dict.fromkeys(run["method"] for run in results[0]["runs"]):
         runs[method] = [run for result in results for run in result["runs"] if run["method"] == method]
     lengths = [f"{bucket['tokens']} tokens" for bucket in plan.buckets()]
     print(f"\n{'mean of ' + str(len(results)) + ' seeds':20}" + "".join(f"{name:>21}" for name in lengths), end="")
@@ -218,6 +221,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=30, help="Processor seconds that each method trains.")
     parser.add_argument("--questions", type=int, default=4_000, help="Questions that pairs are sampled for.")
     parser.add_argument("--sweep", action="store_true", help="Try LEARNING_RATES on a seed of its own instead.")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="Only these.")
+    parser.add_argument("--save", type=Path, help="Folder for the models of the first seed, with their cards.")
     parser.add_argument("--output", default="solopo_learning.json", help="File for all figures.")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -225,12 +230,15 @@ def main():
     disable_progress_bar()
 
     plan = Plan(eval_questions=256)
-    trials = [(method, rate) for method, (_, rate) in METHODS.items()]
+    trials = [(method, METHODS[method][1]) for method in options.methods]
     if options.sweep:
-        trials = [(method, rate) for rate in LEARNING_RATES for method in METHODS]
+        trials = [(method, rate) for rate in LEARNING_RATES for method in options.methods]
     results = []
     for seed in [SWEEP_SEED] if options.sweep else range(options.seeds):
-        with tempfile.TemporaryDirectory() as folder:
+        keep = options.save if not results else None
+        if keep:
+            keep.mkdir(parents=True)
+        with nullcontext(keep) if keep else tempfile.TemporaryDirectory() as folder:
             results.append(run_seed(Path(folder), seed, trials, plan, options))
         Path(options.output).write_text(json.dumps(results, indent=1), encoding="utf-8")
     if not options.sweep:

@@ -26,6 +26,7 @@ COMMANDS = {
     "loong": ("qwenlong_trl.cli.loong", "Run, judge, report and compare the Loong benchmark."),
     "eval": ("qwenlong_trl.cli.eval", "Long-context question answering: synthetic, public or your own."),
     "judge-check": ("qwenlong_trl.cli.judge_check", "Measure a judge on labelled pairs of answers."),
+    "hub": ("qwenlong_trl.cli.hub", "Cards and pushes for the Hugging Face Hub."),
     "plan": ("qwenlong_trl.cli.plan", "How much memory a GRPO training takes, and what lowers it."),
     "quickstart": ("qwenlong_trl.quickstart.run", "Train a small reader on two CPU cores, with a report."),
 }

@@ -87,7 +87,7 @@ def main(argv: list[str]) -> int:
     check_files(record_args.records + args.pool)
     from ..generation import SampleStore, Sampling
     from ..rewards import HybridReward
-    from ..solopo.pair_statistics import pair_card, save_pairs
+    from ..solopo.pair_statistics import describe_pairs, save_pairs
     from ..solopo.pairs import build_pairs
 
     sampling = Sampling(args.num_samples, args.temperature, args.top_p, args.max_tokens, args.seed)
@@ -129,8 +129,8 @@ def main(argv: list[str]) -> int:
             raise ValueError("no pair came of it, so no set is written; the counts above say why")
         # Not part of `settings`: these may change without sampling again.
         about = {"tie_break": args.tie_break, "limit": args.limit, "max_pairs": args.max_pairs}
-        card = pair_card(statistics, settings | about, judge_args.judge_model if reward else None)
-        save_pairs(dataset, folder, card)
+        judge = judge_args.judge_model if reward else None
+        save_pairs(dataset, folder, describe_pairs(statistics, settings | about, judge))
     print(f"{len(dataset):,} pairs -> {folder}")
     return 0
 

@@ -181,6 +181,7 @@ def run_training(trainer, training_args, checkpoint: str | None) -> bool:
 def finish(trainer, training_args, dataset_name: str | None) -> None:
     """Saves the model with its tokenizer, pushes it if asked to, and closes the trackers and the process group."""
     trainer.save_model(training_args.output_dir)
+    trainer.create_model_card(dataset_name=dataset_name)
     trainer.accelerator.print(f"model and tokenizer saved to {training_args.output_dir}")
     if training_args.push_to_hub:
         trainer.push_to_hub(dataset_name=dataset_name)

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..hub.measurements import Measurement
 from ..intervals import bootstrap_interval
 from .evaluation import Evaluated, summarize
 
@@ -47,6 +48,35 @@ def compression_table(results: Mapping[str, Sequence[Evaluated]], budgets: Seque
         rows.append([name, *cells, f1])
     header = [f"{title} at {_percent(budget)}" for title in MEASURES.values() for budget in budgets]
     return _table(["method", *header, "span F1"], rows)
+
+
+def measurements(
+    results: Mapping[str, Sequence[Evaluated]], budgets: Sequence[float], name: str = "critic"
+) -> list[Measurement]:
+    """
+    What a method keeps at each budget, as the card of its model shows it: means over the records with their intervals,
+    and the same of the other methods beside it.
+
+    Args:
+        results, budgets:
+            As in [`compression_table`].
+        name (`str`, *optional*, defaults to `"critic"`):
+            The method that the card is about, which comes first.
+
+    Raises:
+        `ValueError`: as in [`compression_table`], or there is no such method.
+    """
+    found = _checked(results, budgets)
+    if name not in found:
+        raise ValueError(f"there are no results of {name!r}, only of {', '.join(found)}")
+    return [
+        Measurement(title, float(np.mean(values)), bootstrap_interval(values), len(values), told, other)
+        for method in (name, *(other for other in found if other != name))
+        for budget in budgets
+        for measure, title in MEASURES.items()
+        for values in [_values(found[method], budget, measure)]
+        for told, other in [(f"at {budget:g} of the tokens", None if method == name else method)]
+    ]
 
 
 def difference_table(name: str, results: Mapping[str, Sequence[Evaluated]], budgets: Sequence[float]) -> str:

@@ -26,6 +26,7 @@ from transformers.utils import logging
 
 from ..data import LongContextExample, from_dataset, to_dataset
 from ..engines.liger import LigerCheck, patch_critic
+from ..hub.trainer import HubCards
 from .decode import OUTSIDE
 from .evaluation import ContextCompressionEvaluator, summarize
 from .instructions import INSTRUCTIONS
@@ -37,7 +38,7 @@ from .training_config import CPRSTrainingArguments
 logger = logging.get_logger(__name__)
 
 
-class CPRSTrainer(Trainer):
+class CPRSTrainer(HubCards, Trainer):
     """
     [`~transformers.Trainer`] of a [`CPRSForTokenCritic`].
 
@@ -55,6 +56,28 @@ class CPRSTrainer(Trainer):
         kwargs (*optional*):
             As in [`~transformers.Trainer`].
     """
+
+    _tag_names = ["context-compression", "qwenlong-trl", "cprs"]
+    _card_template = "cprs"
+    _card_arguments = (
+        "granularities",
+        "instruction_variants",
+        "needle_rate",
+        "outside_drop_rate",
+        "first_trainable_layer",
+    )
+    _paper = {
+        "title": "QwenLong-CPRS: Towards ∞-LLMs with Dynamic Context Optimization",
+        "id": "2505.18092",
+        "citation": (
+            "@misc{shen2025qwenlongcprs,\n"
+            "    title = {{QwenLong-CPRS: Towards ∞-LLMs with Dynamic Context Optimization}},\n"
+            "    author = {Weizhou Shen and others},\n"
+            "    year = 2025,\n"
+            "    eprint = {2505.18092},\n"
+            "    archivePrefix = {arXiv}\n}"
+        ),
+    }
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from typing import Any
 
 from .curriculum import Curriculum
 from .dynamic_sampling import live_groups
@@ -56,3 +57,20 @@ def bucket_metrics(rollouts: Rollouts, curriculum: Curriculum, num_generations: 
 def _mean(values: list[float]) -> float:
     scored = [value for value in values if not math.isnan(value)]
     return sum(scored) / len(scored) if scored else math.nan
+
+
+def describe_phases(curriculum: Curriculum) -> dict[str, Any]:
+    """The phases as a model card tells them; `carried` is `None` for a phase that has not begun."""
+    phases = []
+    for k, phase in enumerate(curriculum.phases):
+        settings = phase.settings()
+        begun = k == 0 or curriculum.retrospective == "none" or k in curriculum.carried
+        phases.append(
+            {name: settings.pop(name) for name in ("name", "max_prompt_length", "max_steps")}
+            | {
+                "prompts": len(curriculum.own_rows[k]),
+                "carried": len(curriculum.carried.get(k, {})) if begun else None,
+            }
+            | {"settings": settings}
+        )
+    return {"phases": phases, "prompts_dropped": len(curriculum.dropped)}

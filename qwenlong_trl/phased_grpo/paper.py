@@ -1,4 +1,4 @@
-"""The paper behind [`PhasedGRPOTrainer`], as model cards cite it."""
+"""What model cards say of [`PhasedGRPOTrainer`]: the paper behind it, and the settings that matter."""
 
 PAPER = {
     "title": "QwenLong-L1: Towards Long-Context Large Reasoning Models with Reinforcement Learning",
@@ -12,3 +12,19 @@ PAPER = {
         "    archivePrefix = {arXiv}\n}"
     ),
 }
+
+# Beside those of every training.
+CARD_ARGUMENTS = (
+    "num_generations",
+    "max_completion_length",
+    "temperature",
+    "top_p",
+    "beta",
+    "loss_type",
+    "scale_rewards",
+    "retrospective",
+    "retrospective_ratio",
+    "difficulty",
+    "dynamic_sampling",
+    "phase_lr_schedule",
+)

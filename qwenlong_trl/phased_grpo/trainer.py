@@ -29,6 +29,7 @@ from trl import GRPOTrainer
 
 from ..engines.activation_checkpointing import fix_activation_checkpointing
 from ..engines.liger import check_liger_loss, liger_grpo_loss
+from ..hub.trainer import HubCards
 from ..prefix_sharing import PrefixSharingMixin
 from .callback import CurriculumCallback
 from .checkpointing import CurriculumCheckpoints
@@ -39,8 +40,8 @@ from .engine import start_engine
 from .fingerprint import fingerprint
 from .lengths import build_curriculum
 from .masked_loss import masked_loss
-from .metrics import window_metrics
-from .paper import PAPER
+from .metrics import describe_phases, window_metrics
+from .paper import CARD_ARGUMENTS, PAPER
 from .phase import LIVE_ATTRIBUTES
 from .plan import PhasePlan
 from .processing import load_processing_class
@@ -55,7 +56,7 @@ from .start_policy import StartPolicy
 logger = logging.get_logger(__name__)
 
 
-class PhasedGRPOTrainer(CurriculumCheckpoints, PrefixSharingMixin, GRPOTrainer):
+class PhasedGRPOTrainer(CurriculumCheckpoints, PrefixSharingMixin, HubCards, GRPOTrainer):
     """
     [`~trl.GRPOTrainer`] with a curriculum over context length. Every argument that is not named here is the same
     there.
@@ -83,6 +84,8 @@ class PhasedGRPOTrainer(CurriculumCheckpoints, PrefixSharingMixin, GRPOTrainer):
     _tag_names = ["trl", "grpo", "qwenlong-trl", "phased-grpo"]
     _name = "PhasedGRPO"
     _paper = PAPER
+    _card_template = "phased_grpo"
+    _card_arguments = CARD_ARGUMENTS
 
     def __init__(
         self,
@@ -309,7 +312,7 @@ class PhasedGRPOTrainer(CurriculumCheckpoints, PrefixSharingMixin, GRPOTrainer):
                 return liger_grpo_loss(self, model, inputs)
             return super()._compute_loss(model, inputs)
 
-    # ---- metrics ----------------------------------------------------------------------------------------------------
+    # ---- metrics and what is told of the run ------------------------------------------------------------------------
 
     def _log_rollouts(self, k: int, output, rollouts: Rollouts) -> None:
         metrics = self._metrics["train"]
@@ -319,6 +322,9 @@ class PhasedGRPOTrainer(CurriculumCheckpoints, PrefixSharingMixin, GRPOTrainer):
         if self._start_policy is not None:
             for name, value in self._start_policy.measure(output, rollouts.rows, self.curriculum).items():
                 metrics[name].append(value)
+
+    def _run_details(self) -> dict[str, Any]:
+        return {"rewards": self.reward_func_names, **describe_phases(self.curriculum)}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if self.model.training and self.state.global_step > 0:

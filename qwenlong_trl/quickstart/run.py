@@ -92,6 +92,8 @@ def quickstart(args: QuickstartArguments, plan: Plan) -> dict[str, Any]:
         )["accuracy"]
         for name, model in models.items()
     }
+    for name, model in models.items():
+        stages.write_model_card(folder / model, accuracy[name], plan)
     before, after = accuracy["after_sft"], accuracy["phased"]
     met = (
         before[-1] <= GOAL["longest_before_at_most"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from transformers import AutoModelForCausalLM, ProgressCallback
 
 from ..checkpoints import newest_complete_checkpoint
 from ..data import prompt_dataset, read_records, sft_view, write_records
+from ..hub import Measurement, write_card, write_measurements
+from ..hub.run_file import RUN_FILE, STATE_FILE
+from ..intervals import wilson_interval
 from ..phased_grpo import Phase, PhasedGRPOConfig, PhasedGRPOTrainer
 from ..rewards import rule_reward, score_docqa
 from ..sft import LongSFTConfig, LongSFTTrainer
@@ -98,8 +102,7 @@ def warm_up(folder: Path, root: Path, plan: Plan) -> dict[str, Any]:
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(QuietProgress())
     trainer.train()
-    trainer.save_model(str(folder))
-    tokenizer.save_pretrained(folder)
+    _save(trainer, folder)
     return {
         "pretrain_steps": steps,
         "pretrain_seconds": pretrained - started,
@@ -155,8 +158,7 @@ def reinforce(folder: Path, root: Path, plan: Plan, single_stage: bool = False) 
     trainer.add_callback(progress)
     checkpoints = folder / "checkpoints"
     trainer.train(resume_from_checkpoint=newest_complete_checkpoint(checkpoints))
-    trainer.save_model(str(folder))
-    tokenizer.save_pretrained(folder)
+    _save(trainer, folder)
     curriculum = trainer.curriculum
     logged = ("reward", "accuracy", "entropy", "zero_variance")
     return {
@@ -183,6 +185,28 @@ def reinforce(folder: Path, root: Path, plan: Plan, single_stage: bool = False) 
         "tokens": int(trainer.state.num_input_tokens_seen),
         "carried": [row for k in range(len(args.phases)) for row in curriculum.carried_table(k)],
     }
+
+
+def _save(trainer, folder: Path) -> None:
+    """The model, its tokenizer, and what its card is made of."""
+    trainer.save_model(str(folder))
+    trainer.create_model_card()
+    for name in (RUN_FILE, STATE_FILE):
+        shutil.copy(Path(trainer.args.output_dir) / name, folder / name)
+
+
+def write_model_card(folder: Path, accuracy: list[float], plan: Plan) -> None:
+    """The card of a model, with its accuracy on held-out questions by length."""
+    values = [
+        Measurement("accuracy", value, wilson_interval(value, plan.eval_questions), plan.eval_questions, name)
+        for value, bucket in zip(accuracy, plan.buckets(), strict=True)
+        for name in [f"on indexes of {bucket['cards']} cards"]
+    ]
+    how = "Questions that are in no training set, greedy decoding, the strict rule; Wilson intervals."
+    write_measurements(
+        folder, "card-indexes", "text-generation", "Card indexes of qwenlong-trl's quickstart", values, how
+    )
+    write_card(folder, name=f"card-reader-{folder.name}")
 
 
 @torch.no_grad()

@@ -20,13 +20,15 @@ from transformers.utils import logging
 from trl import SFTTrainer
 
 from ..engines.liger import LigerCheck
+from ..hub.trainer import HubCards
+from ..phased_grpo.paper import PAPER
 from .config import LongSFTConfig
 
 
 logger = logging.get_logger(__name__)
 
 
-class LongSFTTrainer(SFTTrainer):
+class LongSFTTrainer(HubCards, SFTTrainer):
     """
     [`~trl.SFTTrainer`] whose loss is the mean over examples of their mean negative log-likelihood, and which drops
     rows that are too long instead of truncating them. Every argument is the same there.
@@ -46,6 +48,9 @@ class LongSFTTrainer(SFTTrainer):
     """
 
     _tag_names = ["trl", "sft", "qwenlong-trl"]
+    _paper = PAPER
+    _card_template = "long_sft"
+    _card_arguments = ("loss_aggregation", "max_length", "packing", "completion_only_loss", "assistant_only_loss")
 
     def __init__(self, model, args=None, **kwargs):
         if not isinstance(args, LongSFTConfig):

@@ -1,9 +1,9 @@
-"""What became of the records, prompts and samples of a preference set, and the card that says so.
+"""What became of the records, prompts and samples of a preference set, and the files that say so.
 
 ```python
 >>> dataset, statistics = build_pairs(...)
 >>> print("\\n".join(statistics.lines()))
->>> save_pairs(dataset, "pairs", pair_card(statistics, {"model": model, "num_samples": 32}))
+>>> save_pairs(dataset, "pairs", describe_pairs(statistics, {"model": model, "num_samples": 32}))
 ```
 """
 
@@ -105,69 +105,41 @@ class PairStatistics:
         return lines
 
 
-def pair_card(statistics: PairStatistics, settings: Mapping[str, Any], judge: str | None = None) -> str:
-    """The text of a data set card: what the set is, how it was made, what was dropped, what it does not say."""
-    verdicts = (
-        f"an exact match of the final answer with an accepted one, or the judge {judge}"
-        if judge
-        else "sub-EM, an accepted answer standing in the final answer (not in the reasoning), whole words"
-    )
-    prompt = settings.get("sample_from", "short")
-    rows = "\n".join(f"| `{name}` | {_cell(value)} |" for name, value in settings.items())
-    counts = "\n".join(f"- {line}" for line in statistics.lines())
-    return f"""---
-configs:
-- config_name: default
-  data_files: data/train.parquet
-tags:
-- preference
-- long-context
-- solopo
-- qwenlong-trl
----
-
-# Short-to-long preference pairs
-
-{statistics.pairs:,} preference pairs for SoLoPO (arXiv 2505.11166), made with `qwenlong-trl solopo-pairs`. Each row
-has a short prompt (`prompt`), a long one with the same question and all its documents among others (`long_prompt`),
-and two answers of the model to the {prompt} prompt: `chosen` is right, `rejected` is wrong. Right means: {verdicts}.
-
-```python
-from datasets import load_dataset
-
-dataset = load_dataset("this folder or its name on the hub", split="train")
-```
-
-## Statistics
-
-{counts}
-
-## Settings
-
-| setting | value |
-| --- | --- |
-{rows}
-
-## What to know
-
-- The answers were written by the model named above, and are as right as the rule that judged them: nobody read them.
-- Distractors hold none of the accepted answers and were not documents of the same record; they were not checked for
-  paraphrases of an answer.
-- No licence is stated. It follows from those of the records and the distractors, and from the terms of the model;
-  whoever publishes the set has to state it.
-"""
+def describe_pairs(
+    statistics: PairStatistics, settings: Mapping[str, Any], judge: str | None = None
+) -> dict[str, Any]:
+    """What the card of a set is made of: how it was made and what was dropped, as plain data."""
+    return {
+        "pairs": statistics.pairs,
+        "statistics": statistics.lines(),
+        "settings": json.loads(json.dumps(settings)),
+        "judge": judge,
+    }
 
 
-def save_pairs(dataset: Dataset, folder: str | os.PathLike, card: str) -> None:
-    """Writes `data/train.parquet` and `README.md`, for `datasets.load_dataset(folder)`; each appears whole."""
-    data = Path(folder) / "data"
-    data.mkdir(parents=True, exist_ok=True)
-    temporary = data / ".train.parquet.part"
+def save_pairs(dataset: Dataset, folder: str | os.PathLike, about: Mapping[str, Any]) -> None:
+    """
+    Writes `data/train.parquet`, `pairs.json` and `README.md`, for `datasets.load_dataset(folder)` and the Hub; each
+    appears whole.
+
+    Args:
+        dataset (`Dataset`):
+            The pairs.
+        folder (`str` or `os.PathLike`):
+            Made if it is not there.
+        about (`Mapping[str, Any]`):
+            From [`describe_pairs`].
+    """
+    from ..hub.files import write_json, write_text
+    from ..hub.preference_sets import PAIRS_FILE, preference_set_card
+
+    folder = Path(folder)
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    temporary = folder / "data" / ".train.parquet.part"
     dataset.to_parquet(temporary)
-    _replace(temporary, data / "train.parquet")
-    temporary = Path(folder) / ".README.md.part"
-    temporary.write_text(card, encoding="utf-8")
-    _replace(temporary, Path(folder) / "README.md")
+    _replace(temporary, folder / "data" / "train.parquet")
+    write_json(folder / PAIRS_FILE, dict(about))
+    write_text(folder / "README.md", str(preference_set_card(about)))
 
 
 def _replace(temporary: Path, path: Path) -> None:
@@ -178,8 +150,3 @@ def _replace(temporary: Path, path: Path) -> None:
 
 def _reasons(counts: Counter[str], before: str) -> str:
     return before + ", ".join(f"{n:,} {reason}" for reason, n in counts.most_common()) if counts.total() else ""
-
-
-def _cell(value: Any) -> str:
-    # A template has lines, and may have the bar that ends a cell.
-    return f"`{json.dumps(value, ensure_ascii=False)}`".replace("|", "\\|")

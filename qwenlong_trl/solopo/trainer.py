@@ -31,6 +31,7 @@ from trl import DPOTrainer
 
 from ..engines.activation_checkpointing import fix_activation_checkpointing
 from ..engines.liger import LigerCheck
+from ..hub.trainer import HubCards
 from ..prefix_sharing.scorers import Scorers
 from .collator import REFERENCE_COLUMNS, DataCollatorForSoLoPO
 from .config import SoLoPOConfig
@@ -40,7 +41,7 @@ from .prepare import prepare_twins
 from .reference import Answers, add_reference_logps, chosen_rows, reference_logps, score
 
 
-class SoLoPOTrainer(DPOTrainer):
+class SoLoPOTrainer(HubCards, DPOTrainer):
     """
     [`~trl.DPOTrainer`] with the losses of SoLoPO and of the baselines in its paper. Every argument that is not named
     here is the same there.
@@ -64,6 +65,19 @@ class SoLoPOTrainer(DPOTrainer):
 
     _tag_names = ["trl", "dpo", "qwenlong-trl", "solopo"]
     _name = "SoLoPO"
+    _card_template = "solopo"
+    _card_arguments = (
+        "algorithm",
+        "objective",
+        "beta",
+        "simpo_gamma",
+        "solo_alpha",
+        "solo_align",
+        "solo_distance",
+        "detach_short_reward",
+        "max_length",
+        "max_long_length",
+    )
     _paper = {
         "title": "SoLoPO: Unlocking Long-Context Capabilities in LLMs via Short-to-Long Preference Optimization",
         "id": "2505.11166",

@@ -17,7 +17,8 @@ from qwenlong_trl.generation import (
     SettingsMismatchError,
     example_seed,
 )
-from qwenlong_trl.solopo.pair_statistics import PairStatistics, pair_card, save_pairs
+from qwenlong_trl.hub.preference_sets import preference_set_card
+from qwenlong_trl.solopo.pair_statistics import PairStatistics, describe_pairs, save_pairs
 from qwenlong_trl.solopo.pairs import build_pairs, choose_pair
 from qwenlong_trl.solopo.scoring import ScoredCompletion
 
@@ -155,7 +156,8 @@ def test_answers_to_the_long_prompts_for_the_baseline(tmp_path):
     assert statistics.pairs == len(dataset) > 0
     for row in dataset:
         assert asked[row["id"]] == row["long_prompt"] != row["prompt"]
-    assert "to the long prompt: `chosen`" in pair_card(statistics, {"sample_from": "long"})
+    card = str(preference_set_card(describe_pairs(statistics, {"sample_from": "long"})))
+    assert "to the long prompt: `chosen`" in card
 
 
 def test_prompts_that_a_server_refuses_are_dropped_and_the_others_go_on(tmp_path, monkeypatch, caplog):
@@ -184,7 +186,7 @@ def test_the_trainer_gets_the_arguments_of_the_chat_template(tmp_path, monkeypat
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     kwargs = {"enable_thinking": False, "level": "low"}
     dataset, statistics, _ = build(tmp_path, Scripted(), chat=True, chat_template_kwargs=kwargs)
-    save_pairs(dataset, tmp_path, pair_card(statistics, {}))
+    save_pairs(dataset, tmp_path, describe_pairs(statistics, {}))
     loaded = load_dataset(str(tmp_path), split="train")
     assert loaded["chat_template_kwargs"][:] == [kwargs] * len(dataset)
     plain, _, _ = build(subfolder(tmp_path, "plain"), Scripted(), chat=True)
@@ -283,7 +285,7 @@ def test_a_saved_set_loads(tmp_path, chat, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     dataset, statistics, _ = build(tmp_path, Scripted(), chat=chat)
     for _ in range(2):  # and is replaced
-        save_pairs(dataset, tmp_path, pair_card(statistics, {"template": "a | b\n$Q$", "seed": 0}))
+        save_pairs(dataset, tmp_path, describe_pairs(statistics, {"template": "a | b\n$Q$", "seed": 0}))
     assert {path.name for path in (tmp_path / "data").iterdir()} == {"train.parquet"}
     loaded = load_dataset(str(tmp_path), cache_dir=str(tmp_path / "cache"))
     assert {*loaded} == {"train"}
@@ -292,4 +294,4 @@ def test_a_saved_set_loads(tmp_path, chat, monkeypatch):
     assert all(f"- {line}" in card for line in statistics.lines())
     assert '| `template` | `"a \\| b\\n$Q$"` |' in card and "sub-EM" in card and "No licence is stated" in card
     assert "license:" not in card
-    assert "the judge some-judge" in pair_card(statistics, {}, "some-judge")
+    assert "the judge some-judge" in str(preference_set_card(describe_pairs(statistics, {}, "some-judge")))

@@ -199,8 +199,10 @@ class Progress(TrainerCallback):
             print(f"  step {state.global_step:4} of {state.max_steps}: loss {logs['loss']:.3f}", flush=True)
 
 
-def train(critic: CPRSForTokenCritic, tokenizer, plan: Plan, seed: int) -> None:
-    """Trains a critic in place; each record is seen once."""
+def train(
+    critic: CPRSForTokenCritic, tokenizer, plan: Plan, seed: int, records: list[LongContextExample] | None = None
+) -> None:
+    """Trains a critic in place, on the curriculum of the plan or on other records; each is seen once."""
     with tempfile.TemporaryDirectory() as folder:
         args = CPRSTrainingArguments(
             folder,
@@ -225,7 +227,7 @@ def train(critic: CPRSForTokenCritic, tokenizer, plan: Plan, seed: int) -> None:
             report_to=[],
             disable_tqdm=True,
         )
-        records = curriculum(plan, seed)
+        records = curriculum(plan, seed) if records is None else records
         trainer = CPRSTrainer(critic, args, records, processing_class=tokenizer, callbacks=[Progress()])
         trainer.remove_callback(PrinterCallback)
         trainer.train()

@@ -1,0 +1,173 @@
+"""The small critic that the Compress Space ships, beside the quickstart's reader; trained on one core in half a minute.
+
+    qwenlong-trl quickstart --skip_single_stage              # makes quickstart/reader
+    python examples/compress_space_models.py --reader quickstart/reader --output spaces/compress/models
+
+Text is an index of cards: a name and a thing each ("Talo lamp"). A question is a name. The reader has been taught with
+2 to 5 cards, so that it is lost in a long index; the critic finds the card. `models/measured.json` says how often the
+reader is right on whole indexes that neither has seen, on what the critic keeps of them, and on as many random cards.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import time
+from pathlib import Path
+
+import torch
+from cprs_learning import MARKERS, Plan, train
+from datasets.utils.logging import disable_progress_bar
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging
+
+from qwenlong_trl.cprs import ContextCompressionPipeline, CPRSConfig, CPRSForTokenCritic
+from qwenlong_trl.cprs.configuration_cprs import QA_INSTRUCTION
+from qwenlong_trl.data import Document, Evidence, LongContextExample
+from qwenlong_trl.quickstart.cards import NAMES, THINGS, card_index, card_tokenizer
+from qwenlong_trl.quickstart.stages import right_answers
+
+
+WIDTH, LAYERS, WINDOW_TOKENS = 64, 2, 512
+CARDS = (4, 40)  # of an index in training
+LENGTHS = (5, 16, 40, 88)  # cards of what is measured: those of the quickstart
+BUDGET = 10  # tokens: five cards
+
+
+def make_record(cards: int, seed: str) -> LongContextExample:
+    """One text with a paragraph for each card, and a question about one of them. Depends on its arguments alone."""
+    index = card_index(cards, seed)
+    lines = [f"{card.title} {card.text}" for card in index.documents]
+    asked = next(i for i, card in enumerate(index.documents) if card.title == index.question)
+    start = sum(len(line) + 2 for line in lines[:asked])
+    return LongContextExample(
+        id=f"index-{cards}-{seed}",
+        question=index.question,
+        answers=index.answers,
+        documents=(Document("", "\n\n".join(lines)),),
+        evidence=(Evidence(0, start, start + len(lines[asked])),),
+        source="synthetic/index",
+    )
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """Word-level, with ChatML's markers; the instruction, which never changes, is a single entry."""
+    words = [*MARKERS, "<unk>", *NAMES, *THINGS, "system", "user", "context", "fact", "outside"]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_tokens([AddedToken(QA_INSTRUCTION, normalized=False)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=MARKERS[0],
+        pad_token=MARKERS[0],
+        unk_token="<unk>",
+        extra_special_tokens=list(MARKERS[1:]),
+    )
+
+
+def make_critic(tokenizer, seed: int) -> CPRSForTokenCritic:
+    """
+    Random weights, but for one thing: queries equal keys in the beginning, so that a token attends to its like, which a
+    random start takes longest to find.
+    """
+    torch.manual_seed(seed)
+    config = CPRSConfig(
+        backbone_type="qwen2",
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        bidirectional_start_layer=1,
+        window_tokens=WINDOW_TOKENS,
+        max_position_embeddings=WINDOW_TOKENS,
+        initializer_range=0.5 / WIDTH**0.5,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=None,
+    )
+    critic = CPRSForTokenCritic(config)
+    torch.nn.init.normal_(critic.model.embed_tokens.weight, std=0.3)
+    for layer in critic.model.layers:
+        attention = layer.self_attn
+        torch.nn.init.orthogonal_(attention.k_proj.weight, gain=1.2)
+        attention.q_proj.weight.data.copy_(attention.k_proj.weight)
+    return critic.eval()
+
+
+def training_records(plan: Plan, seed: int) -> list[LongContextExample]:
+    """In the order of the steps, each of one length, which grows."""
+    rng, records = random.Random(f"index/{seed}"), []
+    for step in range(plan.steps):
+        cards = rng.randint(CARDS[0], round(CARDS[0] + (CARDS[1] - CARDS[0]) * (step + 1) / plan.steps))
+        records += [make_record(cards, f"train/{seed}/{step}/{i}") for i in range(plan.batch_size)]
+    return records
+
+
+@torch.no_grad()
+def measure(critic, reader_folder: Path, tokenizer, count: int) -> list[dict]:
+    """Shares of right answers on whole indexes, on what the critic keeps, and on as many random cards."""
+    reader, reads = AutoModelForCausalLM.from_pretrained(reader_folder).eval(), card_tokenizer()
+    compressor = ContextCompressionPipeline(
+        model=critic, tokenizer=tokenizer, device="cpu", task="context-compression"
+    )
+    found = []
+    for cards in LENGTHS:
+        records = [make_record(cards, f"held-out/{i}") for i in range(count)]
+        texts = [record.documents[0].text for record in records]
+        inputs = [{"context": text, "query": r.question} for text, r in zip(texts, records, strict=True)]
+        kept = compressor(inputs, target_tokens=BUDGET, granularity="sentence", reader_tokenizer=reads, progress=False)
+        rng = random.Random(cards)
+        contexts = {
+            "full": texts,
+            "compressed": [one["compressed"] for one in kept],
+            "random": ["\n".join(rng.sample(text.split("\n\n"), min(cards, BUDGET // 2))) for text in texts],
+        }
+        row = {"cards": cards, "records": count, "tokens": 2 * cards}
+        for name, of in contexts.items():
+            prompts = [f"{context}\n\n{r.question}\n" for context, r in zip(of, records, strict=True)]
+            row[name] = right_answers(reader, reads, prompts, [list(r.answers) for r in records]) / count
+        row["answer_kept"] = sum(
+            f"{r.question} {r.answers[0]}" in one["compressed"] for r, one in zip(records, kept, strict=True)
+        )
+        row["answer_kept"] /= count
+        found.append(row)
+        print(row, flush=True)
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--reader", default="quickstart/reader", help="Folder of the quickstart's reader.")
+    parser.add_argument("--output", default="spaces/compress/models", help="Folder for critic, reader and figures.")
+    parser.add_argument("--records", type=int, default=256, help="Held-out indexes of each length.")
+    parser.add_argument("--steps", type=int, default=200, help="Steps of the critic's training.")
+    parser.add_argument("--seed", type=int, default=0, help="Of weights and records.")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.set_verbosity_error()
+    disable_progress_bar()
+    folder, busy = Path(options.output), time.process_time()
+
+    tokenizer, plan = make_tokenizer(), Plan(steps=options.steps)
+    critic = make_critic(tokenizer, options.seed)
+    train(critic, tokenizer, plan, options.seed, training_records(plan, options.seed))
+    print(f"critic: {time.process_time() - busy:.0f} s of the processor", flush=True)
+    critic.save_pretrained(folder / "critic")
+    tokenizer.save_pretrained(folder / "critic")
+    shutil.copytree(
+        options.reader, folder / "reader", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*check*", "*.bin")
+    )
+    found = measure(critic, folder / "reader", tokenizer, options.records)
+    measured = {"budget": BUDGET, "seed": options.seed, "lengths": found}
+    (folder / "measured.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    examples = [make_record(cards, f"example/{cards}").to_dict() for cards in (12, 40, 88)]
+    (folder / "examples.json").write_text(json.dumps(examples, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

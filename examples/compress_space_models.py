@@ -1,4 +1,4 @@
-"""The small critic that the Compress Space ships, beside the quickstart's reader; trained on one core in half a minute.
+"""The small critic that the Compress Space ships beside the quickstart's reader, trained on one core.
 
     qwenlong-trl quickstart --skip_single_stage              # makes quickstart/reader
     python examples/compress_space_models.py --reader quickstart/reader --output spaces/compress/models
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import torch
-from cprs_learning import MARKERS, Plan, train
+from cprs_learning import FIRST_NAMES, FIRST_PEOPLE, MARKERS, Plan, train
 from datasets.utils.logging import disable_progress_bar
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -29,24 +29,28 @@ from qwenlong_trl.quickstart.cards import NAMES, THINGS, card_index, card_tokeni
 from qwenlong_trl.quickstart.stages import right_answers
 
 
-WIDTH, LAYERS, WINDOW_TOKENS = 64, 2, 512
-CARDS = (4, 40)  # of an index in training
+WIDTH, LAYERS, WINDOW_TOKENS = 64, 3, 96
+CARDS = (3, 28)  # of an index in training
 LENGTHS = (5, 16, 40, 88)  # cards of what is measured: those of the quickstart
 BUDGET = 10  # tokens: five cards
 
 
-def make_record(cards: int, seed: str) -> LongContextExample:
-    """One text with a paragraph for each card, and a question about one of them. Depends on its arguments alone."""
-    index = card_index(cards, seed)
+def make_record(cards: int, seed: str, asked: int = 1, names: int = len(NAMES)) -> LongContextExample:
+    """
+    One text with a paragraph for each card, and a question about so many of them. Depends on its arguments alone.
+    """
+    index = card_index(cards, seed, NAMES[:names])
     lines = [f"{card.title} {card.text}" for card in index.documents]
-    asked = next(i for i, card in enumerate(index.documents) if card.title == index.question)
-    start = sum(len(line) + 2 for line in lines[:asked])
+    first = next(i for i, card in enumerate(index.documents) if card.title == index.question)
+    others = [i for i in range(cards) if i != first]
+    about = sorted([first, *random.Random(f"{seed}/{cards}").sample(others, asked - 1)])
+    starts = [sum(len(line) + 2 for line in lines[:i]) for i in about]
     return LongContextExample(
         id=f"index-{cards}-{seed}",
-        question=index.question,
-        answers=index.answers,
+        question=" ".join(index.documents[i].title for i in about),
+        answers=tuple(index.documents[i].text for i in about),
         documents=(Document("", "\n\n".join(lines)),),
-        evidence=(Evidence(0, start, start + len(lines[asked])),),
+        evidence=tuple(Evidence(0, start, start + len(lines[i])) for start, i in zip(starts, about, strict=True)),
         source="synthetic/index",
     )
 
@@ -68,8 +72,8 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 def make_critic(tokenizer, seed: int) -> CPRSForTokenCritic:
     """
-    Random weights, but for one thing: queries equal keys in the beginning, so that a token attends to its like, which a
-    random start takes longest to find.
+    Random weights, but for one thing: in one head of each layer queries equal keys, so that a token attends to its
+    like, which a random start takes longest to find.
     """
     torch.manual_seed(seed)
     config = CPRSConfig(
@@ -82,7 +86,7 @@ def make_critic(tokenizer, seed: int) -> CPRSForTokenCritic:
         num_key_value_heads=2,
         bidirectional_start_layer=1,
         window_tokens=WINDOW_TOKENS,
-        max_position_embeddings=WINDOW_TOKENS,
+        max_position_embeddings=4 * WINDOW_TOKENS,
         initializer_range=0.5 / WIDTH**0.5,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -92,17 +96,26 @@ def make_critic(tokenizer, seed: int) -> CPRSForTokenCritic:
     torch.nn.init.normal_(critic.model.embed_tokens.weight, std=0.3)
     for layer in critic.model.layers:
         attention = layer.self_attn
-        torch.nn.init.orthogonal_(attention.k_proj.weight, gain=1.2)
-        attention.q_proj.weight.data.copy_(attention.k_proj.weight)
+        same = torch.nn.init.orthogonal_(torch.empty(attention.head_dim, WIDTH), gain=1.5)
+        for projection in (attention.q_proj, attention.k_proj):
+            projection.weight.data[: attention.head_dim] = same
     return critic.eval()
 
 
 def training_records(plan: Plan, seed: int) -> list[LongContextExample]:
-    """In the order of the steps, each of one length, which grows."""
+    """
+    In the order of the steps, each of one length. Names are few at first, as in `cprs_learning`, and up to half of the
+    cards are asked about: whether a name stands in the question does not depend on how many others do.
+    """
     rng, records = random.Random(f"index/{seed}"), []
     for step in range(plan.steps):
-        cards = rng.randint(CARDS[0], round(CARDS[0] + (CARDS[1] - CARDS[0]) * (step + 1) / plan.steps))
-        records += [make_record(cards, f"train/{seed}/{step}/{i}") for i in range(plan.batch_size)]
+        grown = min(1.0, max(0.0, (step - plan.first_steps) / plan.growth_steps))
+        names = round(FIRST_NAMES * (len(NAMES) / FIRST_NAMES) ** grown)
+        most = round(FIRST_PEOPLE[1] + grown * (CARDS[1] - FIRST_PEOPLE[1]))
+        cards = rng.randint(FIRST_PEOPLE[0], min(most, names))
+        for i in range(plan.batch_size):
+            asked = rng.randint(1, max(1, cards // 2))
+            records.append(make_record(cards, f"train/{seed}/{step}/{i}", asked, names))
     return records
 
 
@@ -145,7 +158,7 @@ def main():
     parser.add_argument("--reader", default="quickstart/reader", help="Folder of the quickstart's reader.")
     parser.add_argument("--output", default="spaces/compress/models", help="Folder for critic, reader and figures.")
     parser.add_argument("--records", type=int, default=256, help="Held-out indexes of each length.")
-    parser.add_argument("--steps", type=int, default=200, help="Steps of the critic's training.")
+    parser.add_argument("--steps", type=int, default=450, help="Steps of the critic's training.")
     parser.add_argument("--seed", type=int, default=0, help="Of weights and records.")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -153,7 +166,7 @@ def main():
     disable_progress_bar()
     folder, busy = Path(options.output), time.process_time()
 
-    tokenizer, plan = make_tokenizer(), Plan(steps=options.steps)
+    tokenizer, plan = make_tokenizer(), Plan(steps=options.steps, first_steps=150, growth_steps=150)
     critic = make_critic(tokenizer, options.seed)
     train(critic, tokenizer, plan, options.seed, training_records(plan, options.seed))
     print(f"critic: {time.process_time() - busy:.0f} s of the processor", flush=True)

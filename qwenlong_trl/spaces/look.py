@@ -57,7 +57,7 @@ _RULES = """
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(118px, 1fr)); gap: 8px; margin: 0; }
 .tiles div { border: 1px solid var(--line); border-radius: 6px; padding: 6px 12px; }
 .tiles dt { color: var(--muted); font-size: .85rem; }
-.tiles dd { margin: 0; font-size: 1.3rem; font-weight: 650; font-variant-numeric: tabular-nums; }
+.tiles dd { margin: 0; font-size: 1.1rem; font-weight: 650; font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; }
 .scroll table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 .scroll th, .scroll td { padding: 6px 12px; text-align: left; vertical-align: top; }

@@ -71,7 +71,7 @@ def show_record(id: str | None) -> tuple[str, str]:
     """The record, and its prompt."""
     record = _record(id)
     made = BENCHMARK.prompt(record)
-    return details(record), f"{made.tokens:,} tokens (cl100k)\n\n{shown(made.prompt, PROMPT_LIMIT)}"
+    return details(record, made.tokens), shown(made.prompt, PROMPT_LIMIT)
 
 
 @told
@@ -126,12 +126,12 @@ def build() -> gr.Blocks:
             gr.Markdown("### Ask a model")
             with gr.Row():
                 model = gr.Textbox(
-                    label="Model on the Hub", placeholder="HuggingFaceTB/SmolLM2-135M-Instruct", elem_id="model",
+                    label="Model on the Hub", placeholder="HuggingFaceTB/SmolLM2-135M-Instruct", elem_id="model", min_width=280,
                     info=f"Up to 3 GB in safetensors. Prompts are fitted to {MOST_PROMPT:,} tokens, or to fewer.",
                 )  # fmt: skip
                 policy = gr.Radio(
                     [("cut the middle of documents", "middle"), ("leave whole documents out", "skip")],
-                    value="middle", label="Where the documents do not fit",
+                    value="middle", label="Where the documents do not fit", min_width=280,
                 )  # fmt: skip
             asked = gr.Button("Ask", variant="primary", elem_id="ask")
             answered = gr.HTML(elem_id="answered")

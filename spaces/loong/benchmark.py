@@ -91,15 +91,16 @@ def name_of(record: LoongRecord) -> str:
     return f"{record.id[:24]} · {record.subtask} · {question[:70]}"
 
 
-def details(record: LoongRecord) -> str:
-    """The record with its gold answer, as HTML."""
+def details(record: LoongRecord, tokens: int) -> str:
+    """The record with its gold answer, as HTML; `tokens` are those of its prompt."""
     gold = record.answer if isinstance(record.answer, str) else json.dumps(record.answer, ensure_ascii=False, indent=1)
     head = tiles(
         {
-            "Task": f"{record.level} · {record.task}",
+            "Task": record.task,
             "Set": f"{record.set} ({SETS[record.set]})",
             "Domain": f"{record.type}, {record.language}",
             "Documents": str(len(record.doc)),
+            "Prompt, cl100k": f"{tokens:,} tokens",
         }
     )
     names = "".join(f"<li>{html.escape(shown(name, 120))}</li>" for name in record.doc)
@@ -156,7 +157,7 @@ def board(rows: Sequence, level: int | None, set: int | None) -> str:
             + cell(figures.structured, figures.structured_interval, 1)
             + "</tr>"
         )
-    where = f"{'all sets' if set is None else f'set {set} ({SETS[set]})'}, "
+    where = "all sets, " if set is None else f"set {set} ({SETS[set]}), "
     where += "all tasks" if level is None else TASKS[level - 1]
     if not lines:
         return f'<p class="quiet" role="status">No result has records there: {where}.</p>'

@@ -4,7 +4,8 @@
     python examples/compress_space_models.py --reader quickstart/reader --output spaces/compress/models
 
 Text is an index of cards: a name and a thing each ("Talo lamp"). A question is a name. The reader has been taught with
-2 to 5 cards, so that it is lost in a long index; the critic finds the card. `models/measured.json` says how often the
+2 to 5 cards, so that it is lost in a long index. The critic is the same model with the heads of a token critic, trained
+to mark the cards whose names stand in the question. `models/measured.json` says how often the
 reader is right on whole indexes that neither has seen, on what the critic keeps of them, and on as many random cards.
 """
 
@@ -12,6 +13,7 @@ import argparse
 import json
 import random
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -22,14 +24,14 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from qwenlong_trl.cprs import ContextCompressionPipeline, CPRSConfig, CPRSForTokenCritic
+from qwenlong_trl.cprs import ContextCompressionPipeline, CPRSForTokenCritic
 from qwenlong_trl.cprs.configuration_cprs import QA_INSTRUCTION
 from qwenlong_trl.data import Document, Evidence, LongContextExample
 from qwenlong_trl.quickstart.cards import NAMES, THINGS, card_index, card_tokenizer
 from qwenlong_trl.quickstart.stages import right_answers
 
 
-WIDTH, LAYERS, WINDOW_TOKENS = 64, 3, 96
+WINDOW_TOKENS = 128
 CARDS = (3, 28)  # of an index in training
 LENGTHS = (5, 16, 40, 88)  # cards of what is measured: those of the quickstart
 BUDGET = 10  # tokens: five cards
@@ -56,50 +58,32 @@ def make_record(cards: int, seed: str, asked: int = 1, names: int = len(NAMES)) 
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Word-level, with ChatML's markers; the instruction, which never changes, is a single entry."""
-    words = [*MARKERS, "<unk>", *NAMES, *THINGS, "system", "user", "context", "fact", "outside"]
+    """The reader's words, then ChatML's markers and those of the tags; the instruction, which is always the same, is one."""
+    words = ["<pad>", "<eos>", "<unk>", *NAMES, *THINGS, *MARKERS, "system", "user", "context", "fact", "outside"]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.add_tokens([AddedToken(QA_INSTRUCTION, normalized=False)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        eos_token=MARKERS[0],
-        pad_token=MARKERS[0],
+        eos_token="<eos>",
+        pad_token="<pad>",
         unk_token="<unk>",
-        extra_special_tokens=list(MARKERS[1:]),
+        extra_special_tokens=list(MARKERS),
     )
 
 
-def make_critic(tokenizer, seed: int) -> CPRSForTokenCritic:
-    """
-    Random weights, but for one thing: in one head of each layer queries equal keys, so that a token attends to its
-    like, which a random start takes longest to find.
-    """
+def make_critic(reader_folder: str, tokenizer, seed: int) -> CPRSForTokenCritic:
+    """The reader with the heads of a critic, and with entries for the words that it did not have."""
     torch.manual_seed(seed)
-    config = CPRSConfig(
-        backbone_type="qwen2",
-        vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=2 * WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        bidirectional_start_layer=1,
-        window_tokens=WINDOW_TOKENS,
-        max_position_embeddings=4 * WINDOW_TOKENS,
-        initializer_range=0.5 / WIDTH**0.5,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=None,
-    )
-    critic = CPRSForTokenCritic(config)
-    torch.nn.init.normal_(critic.model.embed_tokens.weight, std=0.3)
-    for layer in critic.model.layers:
-        attention = layer.self_attn
-        same = torch.nn.init.orthogonal_(torch.empty(attention.head_dim, WIDTH), gain=1.5)
-        for projection in (attention.q_proj, attention.k_proj):
-            projection.weight.data[: attention.head_dim] = same
-    return critic.eval()
+    backbone = AutoModelForCausalLM.from_pretrained(reader_folder, dtype=torch.float32)
+    backbone.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    layers = backbone.config.num_hidden_layers
+    with tempfile.TemporaryDirectory() as folder:
+        backbone.save_pretrained(folder)
+        # It knows names again that it has read before: no layer has to look ahead.
+        return CPRSForTokenCritic.from_backbone(
+            folder, bidirectional_start_layer=layers, window_tokens=WINDOW_TOKENS, max_position_embeddings=1024
+        )
 
 
 def training_records(plan: Plan, seed: int) -> list[LongContextExample]:
@@ -158,7 +142,7 @@ def main():
     parser.add_argument("--reader", default="quickstart/reader", help="Folder of the quickstart's reader.")
     parser.add_argument("--output", default="spaces/compress/models", help="Folder for critic, reader and figures.")
     parser.add_argument("--records", type=int, default=256, help="Held-out indexes of each length.")
-    parser.add_argument("--steps", type=int, default=450, help="Steps of the critic's training.")
+    parser.add_argument("--steps", type=int, default=200, help="Steps of the critic's training.")
     parser.add_argument("--seed", type=int, default=0, help="Of weights and records.")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -166,8 +150,11 @@ def main():
     disable_progress_bar()
     folder, busy = Path(options.output), time.process_time()
 
-    tokenizer, plan = make_tokenizer(), Plan(steps=options.steps, first_steps=150, growth_steps=150)
-    critic = make_critic(tokenizer, options.seed)
+    tokenizer, plan = (
+        make_tokenizer(),
+        Plan(steps=options.steps, first_steps=20, growth_steps=60, batch_size=16, learning_rate=1e-3),
+    )
+    critic = make_critic(options.reader, tokenizer, options.seed)
     train(critic, tokenizer, plan, options.seed, training_records(plan, options.seed))
     print(f"critic: {time.process_time() - busy:.0f} s of the processor", flush=True)
     critic.save_pretrained(folder / "critic")

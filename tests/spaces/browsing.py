@@ -101,8 +101,8 @@ def page_of(chromium, address: str, width: int = 1280, theme: str = "light"):
     page.goto(f"{address}/?__theme={theme}")
     try:
         yield page
-        assert not foreign, "the page asks other servers"
-        assert not errors
+        assert not foreign, f"the page asks other servers: {foreign}"
+        assert not errors, errors
     finally:
         page.close()
 
@@ -133,7 +133,7 @@ def check_layout(page) -> None:
             return !(labels || one.innerText || one.getAttribute('aria-label') || one.title || one.placeholder).trim();
         }).map(one => one.outerHTML.slice(0, 200))"""
     )
-    assert not nameless
+    assert not nameless, nameless
 
 
 def keep_picture(page, name: str) -> None:

@@ -4,9 +4,9 @@
     python examples/compress_space_models.py --reader quickstart/reader --output spaces/compress/models
 
 Text is an index of cards: a name and a thing each ("Talo lamp"). A question is a name. The reader has been taught with
-2 to 5 cards, so that it is lost in a long index. The critic is the same model with the heads of a token critic, trained
-to mark the cards whose names stand in the question. `models/measured.json` says how often the
-reader is right on whole indexes that neither has seen, on what the critic keeps of them, and on as many random cards.
+2 to 5 cards, so that it is lost in a long index. The critic is the same model with the heads of a token critic,
+trained to mark the cards whose names stand in the question. `models/measured.json` says how often the reader is right on
+whole indexes that neither has seen, on what the critic keeps of them, and on as many random cards.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def make_record(cards: int, seed: str, asked: int = 1, names: int = len(NAMES)) 
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """The reader's words, then ChatML's markers and those of the tags; the instruction, which is always the same, is one."""
+    """The reader's words, then ChatML's markers and those of the tags; the instruction is a single one."""
     words = ["<pad>", "<eos>", "<unk>", *NAMES, *THINGS, *MARKERS, "system", "user", "context", "fact", "outside"]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

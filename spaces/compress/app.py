@@ -13,6 +13,7 @@ from documents import MOST_CHARACTERS, RULES, SUFFIXES, as_text, highlighted, jo
 from engines import compress, examples, load_critic, load_reader, measured, prompt_of, unknown_share
 
 from qwenlong_trl.cprs.configuration_cprs import QA_INSTRUCTION
+from qwenlong_trl.data import LongContextExample
 from qwenlong_trl.spaces.limits import check_length
 from qwenlong_trl.spaces.look import launch, quiet, tiles, told
 from qwenlong_trl.spaces.reader import Answer
@@ -28,14 +29,14 @@ a budget of tokens ([QwenLong-CPRS](https://huggingface.co/papers/2505.18092)). 
 full text and on what was kept. Up to {MOST_CHARACTERS:,} characters.
 """
 ABOUT = """
-Two models of less than half a million parameters each come with this page, trained from random weights on one CPU core.
-They know 128 invented names and 32 things, as in the examples: a question is a name, the answer its thing. The reader
-was taught with 2 to 5 cards, and is lost in a long index:
+Two models of less than half a million parameters each come with this page, trained on one CPU core. They know 128
+invented names and 32 things, as in the examples: a question is a name, the answer its thing. The reader was taught with
+2 to 5 cards, and is lost in a long index:
 
 {figures}
 
-**On any other text the two are useless**: name better models here. Any public model of up to 3 GB in safetensors works;
-no code of its repository runs.
+**On any other text the two are useless**: name better models here. Any public model of up to 3 GB in safetensors
+works; no code of its repository runs.
 """
 MANY_UNKNOWN = 0.2  # share of words that the critic does not know, from which on the page says so
 
@@ -70,8 +71,8 @@ def run(
     note = ""
     if unknown > MANY_UNKNOWN:
         note = quiet(
-            f"{unknown:.0%} of this text are words that the critic does not know, so what it keeps means little. Name a "
-            "critic of the Hub under “Instruction and models”."
+            f"{unknown:.0%} of this text are words that the critic does not know, so what it keeps means little. Name "
+            "a critic of the Hub under “Instruction and models”."
         )
     yield "", quiet("The critic is reading …"), "", ""
     result, seconds = compress(critic, reader, documents, question, instruction, int(budget), granularity)
@@ -119,6 +120,12 @@ def answers(full: Answer, compressed: Answer | None) -> str:
     body = "".join(f'<tr><th scope="row">{name}</th><td>{a}</td><td>{b}</td></tr>' for name, a, b in rows)
     head = '<tr><th></th><th scope="col">On the full text</th><th scope="col">On what was kept</th></tr>'
     return f'<div class="scroll"><table class="answers"><thead>{head}</thead><tbody>{body}</tbody></table></div>'
+
+
+def label_of(record: LongContextExample) -> str:
+    """What an example asks, in how many cards, and the right answer."""
+    cards = len(record.documents[0].text.split("\n\n"))
+    return f"{record.question}, in {cards} cards (right: {', '.join(record.answers)})"
 
 
 def build() -> gr.Blocks:
@@ -169,7 +176,7 @@ def build() -> gr.Blocks:
         gr.Examples(
             [[as_text(r.documents), r.question, BUDGET] for r in records], [text, question, budget],
             label="Examples (click one)", elem_id="examples",
-            example_labels=[f"{r.question}? in {len(r.documents[0].text.split()) // 2} cards (it is: {', '.join(r.answers)})" for r in records],
+            example_labels=[label_of(record) for record in records],
         )  # fmt: skip
         gr.on(
             [button.click, question.submit],

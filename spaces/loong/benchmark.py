@@ -163,11 +163,9 @@ def board(rows: Sequence, level: int | None, set: int | None) -> str:
         return f'<p class="quiet" role="status">No result has records there: {where}.</p>'
     heads = ("Records", "Score", "Perfect rate", "Structured score")
     head = '<th scope="col">Model</th>' + "".join(f'<th scope="col" class="num">{name}</th>' for name in heads)
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Leaderboard"><table class="board"><caption>{where}; '
-        f"95 % intervals beside figures of runs</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
-        "</table></div>"
-    )
+    caption = f"<caption>{where}; 95 % intervals beside figures of runs</caption>"
+    table = f'<table class="board">{caption}<thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="Leaderboard">{table}</div>'
 
 
 RULES = """

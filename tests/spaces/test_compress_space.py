@@ -13,7 +13,7 @@ from qwenlong_trl.data import Document
 
 
 pytest.importorskip("gradio", reason="the Spaces need gradio")
-HOSTILE = "<script>alert(1)</script> & \"it\" isn't <b>bold</b>."
+HOSTILE = '<script>alert(1)</script> & "it" isn\'t <b>bold</b>.'
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,13 @@ def test_the_small_models_find_the_card_and_the_reader_needs_them():
         assert row["compressed"] > row["full"] + 0.1 and row["compressed"] > row["random"] + 0.1
     for record in examples():
         result, _ = compress(
-            small_critic(), small_reader(), read_documents(record.documents[0].text), record.question, "", 10, "sentence"
+            small_critic(),
+            small_reader(),
+            read_documents(record.documents[0].text),
+            record.question,
+            "",
+            10,
+            "sentence",
         )
         assert result["compressed_tokens"] <= 10
         assert f"{record.question} {record.answers[0]}" in result["compressed"]

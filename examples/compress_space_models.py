@@ -5,8 +5,8 @@
 
 Text is an index of cards: a name and a thing each ("Talo lamp"). A question is a name. The reader has been taught with
 2 to 5 cards, so that it is lost in a long index. The critic is the same model with the heads of a token critic,
-trained to mark the cards whose names stand in the question. `models/measured.json` says how often the reader is right on
-whole indexes that neither has seen, on what the critic keeps of them, and on as many random cards.
+trained to mark the cards whose names stand in the question. `models/measured.json` says how often the reader is right
+on whole indexes that neither has seen, on what the critic keeps of them, and on as many random cards.
 """
 
 import argparse

@@ -30,8 +30,8 @@ full text and on what was kept. Up to {MOST_CHARACTERS:,} characters.
 """
 ABOUT = """
 Two models of less than half a million parameters each come with this page, trained on one CPU core. They know 128
-invented names and 32 things, as in the examples: a question is a name, the answer its thing. The reader was taught with
-2 to 5 cards, and is lost in a long index:
+invented names and 32 things, as in the examples: a question is a name, the answer its thing. The reader was taught
+with 2 to 5 cards, and is lost in a long index:
 
 {figures}
 

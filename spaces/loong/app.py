@@ -126,7 +126,8 @@ def build() -> gr.Blocks:
             gr.Markdown("### Ask a model")
             with gr.Row():
                 model = gr.Textbox(
-                    label="Model on the Hub", placeholder="HuggingFaceTB/SmolLM2-135M-Instruct", elem_id="model", min_width=280,
+                    label="Model on the Hub", placeholder="HuggingFaceTB/SmolLM2-135M-Instruct", elem_id="model",
+                    min_width=280,
                     info=f"Up to 3 GB in safetensors. Prompts are fitted to {MOST_PROMPT:,} tokens, or to fewer.",
                 )  # fmt: skip
                 policy = gr.Radio(

@@ -21,7 +21,7 @@ def snapshot(cache: Path, model_id: str) -> Path:
 
 
 def make_cache(cache: Path) -> dict[str, str]:
-    """`tiny/critic`, `tiny/reader` (any text) and `tiny/words` (no critic, few positions); the environment for a page."""
+    """`tiny/critic`, `tiny/reader` (any text), `tiny/words` (few positions); returns the environment for a page."""
     critic = snapshot(cache, "tiny/critic")
     tiny_critic().save_pretrained(critic)
     tiny_critic_tokenizer().save_pretrained(critic)

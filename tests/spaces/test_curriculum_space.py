@@ -1,4 +1,4 @@
-"""The Curriculum Space: its plan and its figures without a browser; a finished and a live run, and failures, in one."""
+"""The Curriculum Space: plan and figures without a browser; a finished run, a live one and failures in one."""
 
 import json
 

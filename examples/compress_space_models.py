@@ -158,6 +158,8 @@ def main():
     train(critic, tokenizer, plan, options.seed, training_records(plan, options.seed))
     print(f"critic: {time.process_time() - busy:.0f} s of the processor", flush=True)
     critic.save_pretrained(folder / "critic")
+    for code in (folder / "critic").glob("*.py"):  # the Space has the package
+        code.unlink()
     tokenizer.save_pretrained(folder / "critic")
     shutil.copytree(
         options.reader, folder / "reader", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*check*", "*.bin")

@@ -84,7 +84,7 @@ def test_files_that_a_page_cannot_use(sizes, said):
 
 class Refusing(BaseHTTPRequestHandler):
     def do_GET(self):
-        kind = self.path.rsplit("/", 1)[-1]
+        kind = self.path.partition("?")[0].rsplit("/", 1)[-1]
         self.server.seen.append(self.headers.get("Authorization"))
         status, code = {"none": (404, "RepoNotFound"), "gated": (403, "GatedRepo")}.get(kind, (500, ""))
         self.send_response(status)

@@ -167,7 +167,7 @@ def main():
     found = measure(critic, folder / "reader", tokenizer, options.records)
     measured = {"budget": BUDGET, "seed": options.seed, "lengths": found}
     (folder / "measured.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-    examples = [make_record(cards, f"example/{cards}").to_dict() for cards in (12, 40, 88)]
+    examples = [make_record(cards, f"example/{cards}").to_dict() for cards in (12, 24, 40, 60, 88)]
     (folder / "examples.json").write_text(json.dumps(examples, indent=1) + "\n", encoding="utf-8")
 
 

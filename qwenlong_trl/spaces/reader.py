@@ -40,12 +40,14 @@ class Reader:
             Tokens of the longest prompt with its answer; fewer where the model has fewer positions.
         answer_tokens (`int`, *optional*, defaults to `64`):
             Tokens of the longest answer.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`], *optional*):
+            Defaults to that which [`~transformers.AutoTokenizer`] finds in the folder.
     """
 
-    def __init__(self, folder: Path, most_tokens: int, answer_tokens: int = 64):
+    def __init__(self, folder: Path, most_tokens: int, answer_tokens: int = 64, tokenizer=None):
         from transformers import AutoTokenizer
 
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self.tokenizer = tokenizer or AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self.sampler = TransformersSampler(str(folder), self.tokenizer, device="cpu", trust_remote_code=False)
         config = self.sampler.model.config.get_text_config()
         positions = getattr(config, "max_position_embeddings", None) or most_tokens

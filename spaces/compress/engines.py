@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from qwenlong_trl.cprs import ContextCompressionPipeline
 from qwenlong_trl.data import Document, LongContextExample
@@ -34,7 +34,9 @@ def small_critic() -> ContextCompressionPipeline:
 
 @functools.lru_cache(maxsize=1)
 def small_reader() -> Reader:
-    return Reader(MODELS / "reader", READER_TOKENS, ANSWER_TOKENS)
+    # `AutoTokenizer` takes a word-level tokenizer beside a Qwen2 model for Qwen's own.
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(MODELS / "reader")
+    return Reader(MODELS / "reader", READER_TOKENS, ANSWER_TOKENS, tokenizer)
 
 
 def load_critic(model_id: str) -> ContextCompressionPipeline:

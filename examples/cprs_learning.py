@@ -202,8 +202,16 @@ class Progress(TrainerCallback):
             print(f"  step {state.global_step:4} of {state.max_steps}: loss {logs['loss']:.3f}", flush=True)
 
 
-def train(critic: CPRSForTokenCritic, tokenizer, plan: Plan, seed: int, save: Path | None = None) -> None:
-    """Trains a critic in place; each record is seen once. With `save`, it stays in that folder."""
+def train(
+    critic: CPRSForTokenCritic,
+    tokenizer,
+    plan: Plan,
+    seed: int,
+    records: list[LongContextExample] | None = None,
+    save: Path | None = None,
+) -> None:
+    """Trains a critic in place, on the curriculum of the plan or on other records; each is seen once. With `save`, it
+    stays in that folder."""
     with nullcontext(save) if save else tempfile.TemporaryDirectory() as folder:
         args = CPRSTrainingArguments(
             folder,
@@ -228,7 +236,7 @@ def train(critic: CPRSForTokenCritic, tokenizer, plan: Plan, seed: int, save: Pa
             report_to=[],
             disable_tqdm=True,
         )
-        records = curriculum(plan, seed)
+        records = curriculum(plan, seed) if records is None else records
         trainer = CPRSTrainer(critic, args, records, processing_class=tokenizer, callbacks=[Progress()])
         trainer.remove_callback(PrinterCallback)
         trainer.train()
@@ -263,7 +271,7 @@ def learn(plan: Plan, eval_records: int, seed: int, save: Path | None = None) ->
     tokenizer = make_tokenizer()
     critic = make_critic(tokenizer, plan.layers, plan.width, seed)
     started, busy = time.perf_counter(), time.process_time()
-    train(critic, tokenizer, plan, seed, save)
+    train(critic, tokenizer, plan, seed, save=save)
     seconds = time.process_time() - busy
     print(f"trained in {seconds:.0f} s of the processor, {time.perf_counter() - started:.0f} s of wall clock")
     critics = {"critic": critic, "untrained critic": make_critic(tokenizer, plan.layers, plan.width, seed)}

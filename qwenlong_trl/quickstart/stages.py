@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,13 @@ from typing import Any
 import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
-from transformers import AutoModelForCausalLM, ProgressCallback
+from transformers import (
+    AutoModelForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProgressCallback,
+    TrainerCallback,
+)
 
 from ..checkpoints import newest_complete_checkpoint
 from ..data import prompt_dataset, read_records, sft_view, write_records
@@ -111,10 +118,18 @@ def warm_up(folder: Path, root: Path, plan: Plan) -> dict[str, Any]:
     }
 
 
-def reinforce(folder: Path, root: Path, plan: Plan, single_stage: bool = False) -> dict[str, Any]:
+def reinforce(
+    folder: Path,
+    root: Path,
+    plan: Plan,
+    single_stage: bool = False,
+    logging_steps: int = 5,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> dict[str, Any]:
     """
     Phased GRPO from the reader in `root/reader` on the records in `root/data`; or, with `single_stage`, as many steps
-    over the same prompts in one phase. Continues from the last checkpoint in `folder`.
+    over the same prompts in one phase. Continues from the last checkpoint in `folder`. `callbacks` are told of the
+    training, such as one that shows it.
     """
     tokenizer = card_tokenizer()
     model = AutoModelForCausalLM.from_pretrained(root / "reader")
@@ -140,7 +155,7 @@ def reinforce(folder: Path, root: Path, plan: Plan, single_stage: bool = False) 
         lr_scheduler_type="constant",
         weight_decay=0.0,
         seed=plan.seed,
-        logging_steps=5,
+        logging_steps=logging_steps,
         save_strategy="steps",
         save_steps=10_000,  # the ends of the phases only
         save_total_limit=1,
@@ -155,7 +170,8 @@ def reinforce(folder: Path, root: Path, plan: Plan, single_stage: bool = False) 
     )
     progress = QuietProgress()
     trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(progress)
+    for callback in (progress, *callbacks):
+        trainer.add_callback(callback)
     checkpoints = folder / "checkpoints"
     trainer.train(resume_from_checkpoint=newest_complete_checkpoint(checkpoints))
     _save(trainer, folder)
@@ -220,12 +236,26 @@ def evaluate(model_folder: Path, plan: Plan, batch_size: int = 64) -> list[float
         # The same questions for every model and every seed of the training; none of them is in a training set.
         records = [card_index(bucket["cards"], f"held-out-{i}") for i in range(plan.eval_questions)]
         data = prompt_dataset(records, template=TEMPLATE, chat=False, tokenizer=tokenizer)
-        right = 0.0
-        for start in range(0, len(data), batch_size):
-            batch = data[start : start + batch_size]
-            inputs = tokenizer(batch["prompt"], return_tensors="pt", padding=True)
-            output = model.generate(**inputs, max_new_tokens=2, do_sample=False)
-            texts = tokenizer.batch_decode(output[:, inputs["input_ids"].size(1) :], skip_special_tokens=True)
-            right += sum(score_docqa(text, golds).score for text, golds in zip(texts, batch["answers"], strict=True))
-        accuracies.append(right / len(data))
+        accuracies.append(
+            right_answers(model, tokenizer, list(data["prompt"]), list(data["answers"]), batch_size) / len(data)
+        )
     return accuracies
+
+
+@torch.no_grad()
+def right_answers(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    answers: Sequence[Sequence[str]],
+    batch_size: int = 64,
+) -> float:
+    """How many prompts a reader of cards answers right, greedily, by the strict rule; its answers have one token."""
+    right = 0.0
+    for start in range(0, len(prompts), batch_size):
+        inputs = tokenizer(prompts[start : start + batch_size], return_tensors="pt", padding=True)
+        output = model.generate(**inputs, max_new_tokens=2, do_sample=False)
+        texts = tokenizer.batch_decode(output[:, inputs["input_ids"].size(1) :], skip_special_tokens=True)
+        golds = answers[start : start + batch_size]
+        right += sum(score_docqa(text, gold).score for text, gold in zip(texts, golds, strict=True))
+    return right

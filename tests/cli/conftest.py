@@ -8,10 +8,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from qwenlong_trl.loong.made_up import made_up  # noqa: E402
+
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "loong"))
-
-from loong_rows import made_up  # noqa: E402
 
 
 @pytest.fixture(scope="session")

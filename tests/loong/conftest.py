@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from loong_rows import made_up
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from qwenlong_trl.loong import LoongDocuments, LoongRecord, read_loong
+from qwenlong_trl.loong.made_up import made_up
 
 
 @pytest.fixture(scope="session")

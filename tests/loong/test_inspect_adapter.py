@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from loong_rows import made_up
 
 
 pytest.importorskip("inspect_ai", reason="inspect-ai is not installed")
@@ -25,6 +24,7 @@ from qwenlong_trl.loong.adapters.inspect_task import judge, loong, stderr  # noq
 from qwenlong_trl.loong.adapters.prompts import cl100k_tokenizer, make_prompts  # noqa: E402
 from qwenlong_trl.loong.documents import cl100k_tokens  # noqa: E402
 from qwenlong_trl.loong.judge import PROMPT_HASHES  # noqa: E402
+from qwenlong_trl.loong.made_up import made_up
 
 
 # The mock model counts tokens in o200k_base, which would be downloaded, where nobody else says how many there are.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loong_rows import JUDGMENTS, VERDICTS, fixed, made_up, rows, write_documents
+from loong_rows import fixed
 
 from qwenlong_trl.loong import (
     Assembly,
@@ -21,6 +21,7 @@ from qwenlong_trl.loong import (
     select,
 )
 from qwenlong_trl.loong.documents import cl100k_tokens
+from qwenlong_trl.loong.made_up import JUDGMENTS, VERDICTS, made_up, rows, write_documents
 from qwenlong_trl.loong.policies import SkipPolicy
 
 

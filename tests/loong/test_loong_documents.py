@@ -9,11 +9,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from loong_rows import COMPANIES, JUDGMENTS, PAPERS, made_up, rows
 
 from qwenlong_trl.loong import LoongDocuments, LoongRecord, MissingDocumentsError, find_loong, read_loong, select
 from qwenlong_trl.loong import documents as module
 from qwenlong_trl.loong.documents import cl100k_tokens
+from qwenlong_trl.loong.made_up import COMPANIES, JUDGMENTS, PAPERS, made_up, rows
 
 
 @pytest.fixture

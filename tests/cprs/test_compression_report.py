@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from qwenlong_trl.cprs.evaluation import Evaluated, Kept
-from qwenlong_trl.cprs.report import compression_table, difference_table, paired_difference
+from qwenlong_trl.cprs.report import (
+    MEASURES,
+    compression_table,
+    difference_table,
+    measurements,
+    paired_difference,
+)
 
 
 def evaluated(recalls, answers, budgets=(0.1, 0.2), spans=(0, 0, 0)):
@@ -117,3 +123,15 @@ def test_a_budget_that_was_not_evaluated_and_a_method_that_is_not_there_are_refu
         compression_table(results, [0.1, 0.3])
     with pytest.raises(ValueError, match="no results of 'first', there are those of critic, bm25"):
         difference_table("first", results, [0.1])
+
+
+def test_measurements_for_a_card_are_the_tables_figures():
+    results = {"critic": evaluated((0.5, 1.0), (True, True)), "bm25": evaluated((0.0, 1.0), (False, True))}
+    found = measurements(results, [0.2])
+    assert [(m.metric, m.method, m.count) for m in found] == [
+        (title, method, 2) for method in (None, "bm25") for title in MEASURES.values()
+    ]
+    assert found[0].value == 0.75 and found[0].interval[0] <= 0.75 <= found[0].interval[1]
+    assert found[0].name == "at 0.2 of the tokens"
+    with pytest.raises(ValueError, match="no results of 'ours', only of critic, bm25"):
+        measurements(results, [0.2], "ours")

@@ -3,14 +3,16 @@
 import json
 import random
 import shutil
+from pathlib import Path
 
 import pytest
+from card_rules import metadata_errors
 from card_runs import RUNS, evaluation_report, files_of, loong_report, numbers_in, read_card, unexplained
 from huggingface_hub import DatasetCard, EvalResult, ModelCard
 
 from qwenlong_trl.hub import Measurement, write_card, write_measurements
 from qwenlong_trl.hub.measurements import read_measurements
-from qwenlong_trl.hub.render import check_card
+from qwenlong_trl.hub.render import check_card, number
 
 
 @pytest.fixture(scope="module")
@@ -225,3 +227,17 @@ def test_names_from_outside_do_not_become_code(trained, tmp_path):
     write_card(folder, name='x")\nimport os\n#', repo_id='ns/a"); print("x')
     card = ModelCard((folder / "README.md").read_text(encoding="utf-8"))
     assert 'from_pretrained("owner/name")' in card.text and "print(" not in card.text
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "model_cards").glob("*-*.md")), ids=lambda p: p.name
+)
+def test_the_cards_of_the_examples(path):
+    """They are as a run wrote them: metadata that the Hub takes, and the same figures in the metadata and the tables."""
+    text = path.read_text(encoding="utf-8")
+    check_card(text, "model")
+    assert metadata_errors(text, "model") == []
+    card = ModelCard(text)
+    for result in card.data.eval_results:
+        assert f"| {result.metric_name} | {number(result.metric_value)} |" in card.text
+    assert f"]({path.name})" in (path.parent / "README.md").read_text(encoding="utf-8")

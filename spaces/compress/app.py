@@ -60,6 +60,10 @@ def run(
     critic_id: str, reader_id: str,
 ) -> Iterator[tuple[str, str, str, str]]:  # fmt: skip
     """Highlighted text, figures, prompt and answers, the last of which come when they are there."""
+    # A text box that nobody has touched has no value.
+    text, question, instruction, critic_id, reader_id = (
+        value or "" for value in (text, question, instruction, critic_id, reader_id)
+    )
     documents = read_documents(text, files)
     question = check_length("The question", question.strip(), MOST_QUESTION)
     instruction = check_length("The instruction", instruction.strip(), MOST_QUESTION)

@@ -77,6 +77,7 @@ def show_record(id: str | None) -> tuple[str, str]:
 @told
 def ask(id: str | None, model_id: str, policy: str) -> str:
     record = _record(id)
+    model_id = model_id or ""  # a text box that nobody has touched has no value
     if not model_id.strip():
         raise ValueError("Name a model of the Hub that is to answer, such as HuggingFaceTB/SmolLM2-135M-Instruct.")
     reader = hub_reader(model_id.strip(), MODEL_BYTES, MOST_PROMPT, ANSWER_TOKENS)

@@ -233,7 +233,7 @@ def test_names_from_outside_do_not_become_code(trained, tmp_path):
     "path", sorted((Path(__file__).parents[2] / "model_cards").glob("*-*.md")), ids=lambda p: p.name
 )
 def test_the_cards_of_the_examples(path):
-    """They are as a run wrote them: metadata that the Hub takes, the same figures in the metadata and the tables."""
+    """As a run wrote them: metadata that the Hub takes, and the same figures there and in the tables."""
     text = path.read_text(encoding="utf-8")
     check_card(text, "model")
     assert metadata_errors(text, "model") == []

@@ -144,7 +144,7 @@ def build() -> gr.Blocks:
                 )  # fmt: skip
                 files = gr.File(
                     label="Or files (.txt, .md), one document each", file_count="multiple", file_types=[*SUFFIXES],
-                    height=110, elem_id="files",
+                    height=150, elem_id="files",
                 )  # fmt: skip
                 question = gr.Textbox(label="Question", lines=2, elem_id="question")
                 budget = gr.Slider(4, MOST_BUDGET, value=BUDGET, step=2, label="Budget in tokens", elem_id="budget")

@@ -58,16 +58,18 @@ _RULES = """
 .tiles div { border: 1px solid var(--line); border-radius: 6px; padding: 6px 12px; }
 .tiles dt { color: var(--muted); font-size: .85rem; }
 .tiles dd { margin: 0; font-size: 1.1rem; font-weight: 650; font-variant-numeric: tabular-nums; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; max-width: 100%; margin-top: 8px; }
 .scroll table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 .scroll th, .scroll td { padding: 6px 12px; text-align: left; vertical-align: top; }
-.scroll th, .scroll td { border-bottom: 1px solid var(--line); }
+.scroll th, .scroll td { border: 0 !important; border-bottom: 1px solid var(--line) !important; }
+.scroll tr, .scroll thead { border: 0 !important; }
 .scroll thead th { color: var(--muted); font-size: .85rem; }
 .scroll td { overflow-wrap: anywhere; }
 .num { text-align: right !important; white-space: nowrap; }
 .num small { display: block; color: var(--muted); }
-figure { margin: 8px 0 16px; }
-figure svg { display: block; width: 100%; height: auto; overflow: visible; }
+figure { margin: 12px 0 16px; overflow: hidden; }
+.quiet { overflow-wrap: anywhere; }
+figure svg { display: block; width: 100%; height: auto; }
 figure text { font-family: system-ui, sans-serif !important; }
 figcaption { color: var(--muted); font-size: .9rem; max-width: 76ch; }
 .narrow { display: none; }

@@ -83,22 +83,21 @@ def page(history: History) -> tuple[str, str]:
 
 def phase_table(history: History) -> str:
     """The phases, what was carried into each, and which prompts; ids are a stranger's text."""
-    rows = []
+    rows, lists = [], []
     for k, phase in enumerate(history.phases):
         ids = history.carried_prompts.get(k, [])
         named = ", ".join(map(html.escape, ids[:SHOWN_PROMPTS])) + (" …" if len(ids) > SHOWN_PROMPTS else "")
         cells = [f'<th scope="row">{html.escape(phase.name.replace("_", " "))}</th>']
         cells += [f'<td class="num">{phase.first_step:,}–{phase.last_step:,}</td>']
         cells += [f'<td class="num">{phase.max_prompt_length:,}</td><td class="num">{phase.carried:,}</td>']
-        cells += [f'<td class="quiet">{named or "–"}</td>']
+        if ids:
+            lists.append(f'<p class="quiet"><strong>Carried into {html.escape(phase.name)}</strong>: {named}</p>')
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    heads = ("Phase", "Steps", "Prompts up to", "Carried", "Carried prompts")
-    head = "".join(
-        f'<th scope="col"{" class=num" if i in (1, 2, 3) else ""}>{name}</th>' for i, name in enumerate(heads)
-    )
+    heads = ("Phase", "Steps", "Tokens up to", "Carried")
+    head = "".join(f'<th scope="col"{" class=num" if i else ""}>{name}</th>' for i, name in enumerate(heads))
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="The phases"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>{''.join(lists)}"
     )
 
 
@@ -157,7 +156,7 @@ def build() -> gr.Blocks:
                 run = gr.Dropdown(list(RUNS), value=next(iter(RUNS)), label="Run", elem_id="run")
                 uploads = gr.File(
                     label="Or your trainer_state.json, with curriculum_state.json", file_count="multiple",
-                    file_types=[".json"], height=110, elem_id="uploads",
+                    file_types=[".json"], height=150, elem_id="uploads",
                 )  # fmt: skip
             show = gr.Button("Show the run", variant="primary", elem_id="show")
             curves, table = gr.HTML(elem_id="curves"), gr.HTML(elem_id="table")

@@ -26,6 +26,7 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)), (0, (3, 
 COLOURS = look.COLOURS | BUCKETS
 LIGHT = {name: light for name, (light, _) in COLOURS.items()}
 MOST_POINTS = 400  # of a line; longer ones are averaged
+SPANS = 32  # a line is the mean over a 32nd of the run to either side
 
 
 def figures(history: History) -> str:
@@ -56,11 +57,11 @@ def spoken(history: History) -> str:
 
 def plot(history: History, width: int) -> Figure:
     """Reward, entropy, accuracy by length, and the share of carried prompts, over the steps."""
-    panels = [("Reward: mean over the completions of a step", {"reward": history.series.get("reward", [])})]
-    panels.append(("Entropy: how undecided the model is", {"entropy": history.series.get("entropy", [])}))
+    panels = [("Reward", {"reward": history.series.get("reward", [])})]
+    panels.append(("Entropy", {"entropy": history.series.get("entropy", [])}))
     buckets = {f"{low + 1:,}–{high:,}": points for (low, high), points in history.by_length.items()}
-    panels.append(("Accuracy by length of the prompt, in tokens", buckets))
-    panels.append(("Share of prompts that were carried into the phase", {"carried": history.carried_share}))
+    panels.append(("Accuracy by prompt length (tokens)", buckets))
+    panels.append(("Share of carried prompts", {"carried": history.carried_share}))
     panels = [(title, lines) for title, lines in panels if any(lines.values())]
     figure, axes_list = figure_in_px(width, 90 + 170 * len(panels), rows=len(panels), sharex=True)
     for number, (axes, (title, lines)) in enumerate(zip(axes_list, panels, strict=True)):
@@ -68,13 +69,15 @@ def plot(history: History, width: int) -> Figure:
         for i, (name, points) in enumerate(lines.items()):
             if points:
                 colour, dash = f"bucket{i % len(BUCKETS)}", DASHES[i % len(DASHES)]
-                steps, values = thinned(points)
+                steps, values = smoothed(points, history.last_step // SPANS)
                 marker = "o" if len(steps) == 1 else None
+                if len(lines) == 1:  # what was logged, behind its mean
+                    axes.plot(*thinned(points), color=LIGHT["line"], linewidth=1)
                 axes.plot(steps, values, color=LIGHT[colour], linestyle=dash, linewidth=2, marker=marker)
                 last[name] = (float(values[-1]), LIGHT[colour])
         axes.set_xlim(0, history.last_step)
-        axes.set_ylim(min(0.0, axes.dataLim.y0), max(1.0, axes.dataLim.y1) * 1.03)
-        axes.set_title(title, pad=34 if number == 0 else 8)
+        axes.set_ylim(min(0.0, axes.dataLim.y0), max(0.5, axes.dataLim.y1) * 1.05)
+        axes.set_title(title, pad=40 if number == 0 else 8)
         shade(axes, history, width, label=number == 0)
         if len(last) > 1:
             name_lines(axes, last)
@@ -89,6 +92,15 @@ def thinned(points: list[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
         return steps, values
     parts = np.array_split(np.arange(len(steps)), MOST_POINTS)
     return np.array([steps[p].mean() for p in parts]), np.array([values[p].mean() for p in parts])
+
+
+def smoothed(points: list[tuple[int, float]], span: int) -> tuple[np.ndarray, np.ndarray]:
+    """At each of the steps that stay, the mean over those up to `span` steps away."""
+    steps, values = np.array(points, dtype=float).T
+    at, _ = thinned(points)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    first, last = np.searchsorted(steps, at - span, "left"), np.searchsorted(steps, at + span, "right")
+    return at, (sums[last] - sums[first]) / (last - first)
 
 
 def shade(axes, history: History, width: int, label: bool) -> None:

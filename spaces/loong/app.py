@@ -144,7 +144,7 @@ def build() -> gr.Blocks:
                 in_set = gr.Dropdown(SET_CHOICES, value=ALL, label="Set", elem_id="board-set")
                 in_task = gr.Dropdown(TASK_CHOICES, value=ALL, label="Task", elem_id="board-task")
             uploads = gr.File(
-                label="report.json files of your runs", file_count="multiple", file_types=[".json"], height=110,
+                label="report.json files of your runs", file_count="multiple", file_types=[".json"], height=150,
                 elem_id="uploads",
             )  # fmt: skip
             table = gr.HTML(elem_id="board")

@@ -118,7 +118,8 @@ RULES = """
 .marked section:last-child { border-bottom: 0; }
 .marked h3 { font-size: .95rem; font-weight: 650; margin: 0 0 2px; overflow-wrap: anywhere; }
 .marked h3 span { font-weight: 400; }
-.marked .text { line-height: 1.3; white-space: pre-wrap; overflow-wrap: anywhere; color: var(--muted); margin: 0; max-width: none; }
+.marked .text { line-height: 1.3; white-space: pre-wrap; overflow-wrap: anywhere; color: var(--muted); margin: 0;
+  max-width: none; }
 .marked mark { color: var(--ink); border-bottom: 2px solid var(--accent); border-radius: 2px; padding: 1px 2px;
   background: color-mix(in srgb, var(--accent) calc(8% + var(--score) * 26%), transparent);
   box-decoration-break: clone; -webkit-box-decoration-break: clone; }

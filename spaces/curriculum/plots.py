@@ -38,9 +38,10 @@ def figures(history: History) -> str:
         f'<div class="{size}" role="img" aria-label="{label}">{drawn["run", size]}</div>'
         for size in ("wide", "narrow")
     )
-    caption = (
-        "Every second phase is shaded. Lines are what was logged; long runs are averaged over neighbouring steps."
-    )
+    span = history.last_step // SPANS
+    caption = "Every second phase is shaded."
+    if span:
+        caption += f" Lines are means over {span} steps to either side; what was logged is the thin line behind them."
     return f"<figure>{pictures}<figcaption>{caption}</figcaption></figure>"
 
 

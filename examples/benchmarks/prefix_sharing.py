@@ -1,6 +1,6 @@
 """Scoring with shared prefixes against TRL's scorer: time of a forward and backward pass, and peak memory.
 
-    python examples/benchmarks/prefix_sharing.py         # the whole grid, on an idle core about 40 minutes
+    python examples/benchmarks/prefix_sharing.py         # the whole grid, on an idle core about an hour
     python examples/benchmarks/prefix_sharing.py --prompts 2048 --completions 128 --groups 8 --hidden_size 512
     python examples/benchmarks/prefix_sharing.py --dtype bfloat16 --hidden_size 2048 --layers 16 --vocab_size 151936
 

@@ -62,7 +62,7 @@ _RULES = """
 .scroll table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 .scroll th, .scroll td { padding: 6px 12px; text-align: left; vertical-align: top; }
 .scroll th, .scroll td { border: 0 !important; border-bottom: 1px solid var(--line) !important; }
-.scroll tr, .scroll thead { border: 0 !important; }
+.scroll table, .scroll tr, .scroll thead { border: 0 !important; }
 .scroll thead th { color: var(--muted); font-size: .85rem; }
 .scroll td { overflow-wrap: anywhere; }
 .num { text-align: right !important; white-space: nowrap; }

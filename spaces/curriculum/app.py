@@ -41,7 +41,7 @@ watch it learn.
 LIVE = f"""
 A reader of 0.35 million parameters that has learnt to look names up in indexes of 2 to 5 cards goes on with longer
 ones, on this machine's processor: {live.PROMPTS} prompts and {live.GENERATIONS} answers to each in a step. A card is
-two tokens. Prompts of a phase are longer than those of the phase before.
+two tokens. A phase has indexes of up to so many cards, all longer than those of the phase before.
 """
 _running: dict[str, subprocess.Popen] = {}  # by session: what the stop button ends
 
@@ -153,10 +153,10 @@ def build() -> gr.Blocks:
         gr.Markdown(INTRO)
         with gr.Tab("A finished run"):
             with gr.Row():
-                run = gr.Dropdown(list(RUNS), value=next(iter(RUNS)), label="Run", elem_id="run")
+                run = gr.Dropdown(list(RUNS), value=next(iter(RUNS)), label="Run", elem_id="run", min_width=280)
                 uploads = gr.File(
                     label="Or your trainer_state.json, with curriculum_state.json", file_count="multiple",
-                    file_types=[".json"], height=150, elem_id="uploads",
+                    file_types=[".json"], height=150, min_width=280, elem_id="uploads",
                 )  # fmt: skip
             show = gr.Button("Show the run", variant="primary", elem_id="show")
             curves, table = gr.HTML(elem_id="curves"), gr.HTML(elem_id="table")
@@ -164,12 +164,12 @@ def build() -> gr.Blocks:
             gr.Markdown(LIVE)
             with gr.Row():
                 cards = [
-                    gr.Slider(live.FEWEST_CARDS, live.MOST_CARDS, value=n, step=2, label=f"Phase {k}: most cards")
+                    gr.Slider(live.FEWEST_CARDS, live.MOST_CARDS, value=n, step=2, label=f"Phase {k} cards")
                     for k, n in enumerate((16, 40, 88), start=1)
                 ]
             with gr.Row():
                 steps = [
-                    gr.Slider(0, live.MOST_STEPS, value=n, step=1, label=f"Phase {k}: steps")
+                    gr.Slider(0, live.MOST_STEPS, value=n, step=1, label=f"Phase {k} steps")
                     for k, n in enumerate((12, 12, 12), start=1)
                 ]
             with gr.Row():

@@ -73,7 +73,7 @@ def plot(history: History, width: int) -> Figure:
                 steps, values = smoothed(points, history.last_step // SPANS)
                 marker = "o" if len(steps) == 1 else None
                 if len(lines) == 1:  # what was logged, behind its mean
-                    axes.plot(*thinned(points), color=LIGHT["line"], linewidth=1)
+                    axes.plot(*thinned(points), color=LIGHT["muted"], linewidth=0.8, alpha=0.5)
                 axes.plot(steps, values, color=LIGHT[colour], linestyle=dash, linewidth=2, marker=marker)
                 last[name] = (float(values[-1]), LIGHT[colour])
         axes.set_xlim(0, history.last_step)

@@ -50,7 +50,8 @@ def css(colours: dict[str, tuple[str, str]] = COLOURS) -> str:
 
 
 _RULES = """
-.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+.gradio-container { width: 100% !important; max-width: 1240px !important; margin: 0 auto !important; }
+.gradio-container main { width: 100%; max-width: none !important; }
 .prose h1 { font-size: 1.6rem; margin: 0 0 4px; }
 .prose p { max-width: 80ch; }
 .quiet { color: var(--muted); font-size: .9rem; }

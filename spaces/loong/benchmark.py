@@ -150,18 +150,17 @@ def board(rows: Sequence, level: int | None, set: int | None) -> str:
         warn = "" if result.published or not note else f"<br>Not comparable with published ones: {html.escape(note)}"
         lines.append(
             f'<tr><th scope="row">{html.escape(result.name)} <span class="tag {kind}">{kind}</span>'
-            f'<div class="quiet">{html.escape(about)}{warn}</div></th>'
-            f'<td class="num">{"–" if figures.total is None else f"{figures.total:,}"}</td>'
+            f'<div class="quiet">{"" if result.published else html.escape(about)}{warn}</div></th>'
             + cell(figures.score, figures.score_interval, 1)
             + cell(figures.perfect_rate, figures.perfect_rate_interval, 2)
             + cell(figures.structured, figures.structured_interval, 1)
-            + "</tr>"
+            + f'<td class="num">{"–" if figures.total is None else f"{figures.total:,}"}</td></tr>'
         )
     where = "all sets, " if set is None else f"set {set} ({SETS[set]}), "
     where += "all tasks" if level is None else TASKS[level - 1]
     if not lines:
         return f'<p class="quiet" role="status">No result has records there: {where}.</p>'
-    heads = ("Records", "Score", "Perfect rate", "Structured score")
+    heads = ("Score", "Perfect rate", "Structured score", "Records")
     head = '<th scope="col">Model</th>' + "".join(f'<th scope="col" class="num">{name}</th>' for name in heads)
     caption = f"<caption>{where}; 95 % intervals beside figures of runs</caption>"
     table = f'<table class="board">{caption}<thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
@@ -175,6 +174,7 @@ RULES = """
 .record summary { cursor: pointer; font-weight: 600; }
 .record li { overflow-wrap: anywhere; }
 .board { min-width: 560px; }
+@media (max-width: 640px) { .board th, .board td { padding: 6px !important; } }
 .board caption { text-align: left; color: var(--muted); font-size: .9rem; padding-bottom: 4px; }
 .board tbody th { font-weight: 500; min-width: 180px; max-width: 420px; overflow-wrap: anywhere; }
 .board .quiet { font-weight: 400; }

@@ -14,7 +14,7 @@ VENV_VLLM ?= .venv-vllm
 BIN_VLLM := $(VENV_VLLM)/bin
 CHECK_PYTHON := -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11")'
 
-.PHONY: help install quickstart test test-slow test-vllm browser docs lint format clean
+.PHONY: help install quickstart test test-slow test-vllm test-browser browser docs lint format clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ test-vllm: $(VENV_VLLM)/.installed  ## Run the tests that need vLLM, in .venv-vl
 # Playwright's own browsers are a download from elsewhere; a distribution's is as good.
 browser:  ## Install Chromium where there is none, for the tests of the Spaces (Debian and its kin, as root)
 	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium; }
+
+test-browser: install browser  ## Run the tests that drive the Spaces in Chromium (ARGS as above)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser --timeout 900 tests/spaces $(ARGS)
 
 docs: install  ## Build the documentation in docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

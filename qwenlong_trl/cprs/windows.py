@@ -74,6 +74,9 @@ def cut_windows(
         if back <= start:  # only one character lies between: begin behind it, with a little less overlap
             following = np.searchsorted(boundaries, start, side="right")
             back = min(int(boundaries[following]), end) if following < len(boundaries) else end
+        next_whole = boundaries[np.searchsorted(boundaries, end, side="right")]
+        if next_whole - back > capacity:  # too far back to reach behind the next character
+            back = min(int(boundaries[np.searchsorted(boundaries, next_whole - capacity)]), end)
         start = back
     return np.array(windows, dtype=np.int64).reshape(-1, 2)
 

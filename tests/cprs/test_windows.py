@@ -18,6 +18,11 @@ def pieces(text, windows, starts, ends):
     return [text[starts[first] : ends[last - 1]] for first, last in windows]
 
 
+def test_a_window_begins_where_it_reaches_behind_the_next_character():
+    starts, ends = byte_tokens("0𐀀ࠀ𐀀")  # 1, 4, 3 and 4 tokens
+    assert cut_windows("0𐀀ࠀ𐀀", starts, ends, sentences("0𐀀ࠀ𐀀"), 10, 4).tolist() == [[0, 8], [5, 12]]
+
+
 @settings(max_examples=500, deadline=None)
 @given(texts, tables, st.data())
 def test_windows_hold_all_tokens_in_order(text, table, data):

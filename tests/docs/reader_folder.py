@@ -33,7 +33,7 @@ def make_folder(folder: Path) -> None:
         (folder / name).symlink_to(REPOSITORY / name)
     _write_models(folder)
     _write_records(folder)
-    from loong_rows import made_up
+    from qwenlong_trl.loong.made_up import made_up
 
     made_up(folder / "loong")
     (folder / "report.txt").write_text("The report was signed by Ada Lovelace. It has two pages.\n" * 20)

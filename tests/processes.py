@@ -15,9 +15,10 @@ def run_python(arguments: list[str], timeout: float = 280, **variables: str) -> 
     return done
 
 
-def run_on_two_processes(arguments: list[str], **variables: str) -> subprocess.CompletedProcess:
+def run_on_two_processes(arguments: list[str], timeout: float = 280, **variables: str) -> subprocess.CompletedProcess:
     """A script on two processes that talk over gloo. The script must end with [`leave`]."""
-    return run_python(["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *arguments], **variables)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    return run_python([*launch, *arguments], timeout, **variables)
 
 
 def leave() -> None:

@@ -22,7 +22,7 @@ def compare(folder: Path, modes: dict[str, tuple[str, ...]]) -> list[tuple[str, 
     """Trains on one process what does not sample, and in each mode on two; the differences of weights and losses."""
     save_model(folder)
     tasks = [f"{mode}/{name}" for mode, names in modes.items() for name in names]
-    done = run_on_two_processes([WORKER, str(folder), *tasks]).stdout
+    done = run_on_two_processes([WORKER, str(folder), *tasks], timeout=880).stdout  # the test's own limit comes first
     said = [line for line in done.splitlines() if line.startswith(("done", "resumed"))]
     assert said == [*(f"done {task}" for task in tasks), *(["resumed"] if "sharded" in modes else [])]
     table = []

@@ -174,6 +174,7 @@ def build() -> gr.Blocks:
                 with gr.Tab("Prompt to copy"):
                     prompt = gr.Textbox(
                         label="Compressed prompt", lines=8, max_lines=24, buttons=["copy"], interactive=False,
+                        placeholder="The compressed prompt",  # its name for screen readers, too
                         elem_id="prompt",
                     )  # fmt: skip
         records = examples()

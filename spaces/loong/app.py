@@ -123,6 +123,7 @@ def build() -> gr.Blocks:
                     prompt = gr.Textbox(
                         label="Prompt, as the official code puts it together", lines=14, max_lines=24,
                         interactive=False, buttons=["copy"], elem_id="prompt",
+                        placeholder="The prompt of the record",  # its name for screen readers, too
                     )  # fmt: skip
             gr.Markdown("### Ask a model")
             with gr.Row():

@@ -59,7 +59,7 @@ def test_an_upload_and_a_live_run_that_is_stopped(space, chromium, tmp_path):
     state["log_history"] = [entry for entry in state["log_history"] if entry["step"] <= 20]
     (tmp_path / "trainer_state.json").write_text(json.dumps(state))
     with page_of(chromium, space) as page:
-        page.locator("#curves svg").first.wait_for()
+        page.locator("#curves svg:visible").wait_for()
         assert page.locator("#table tbody tr").count() == 3
         page.locator("#uploads input[type=file]").set_input_files(tmp_path / "trainer_state.json")
         page.locator("#uploads").get_by_text("trainer_state").first.wait_for()
@@ -80,7 +80,7 @@ def test_failures_are_messages(space, chromium, tmp_path):
     hostile = tmp_path / "trainer_state.json"
     hostile.write_text('{"log_history": [{"step": "<img src=x onerror=alert(1)>", "reward": 1}]}')
     with page_of(chromium, space) as page:
-        page.locator("#curves svg").first.wait_for()
+        page.locator("#curves svg:visible").wait_for()
         page.locator("#uploads input[type=file]").set_input_files(hostile)
         page.locator("#uploads").get_by_text("trainer_state").first.wait_for()
         page.get_by_role("button", name="Show the run").click()
@@ -98,7 +98,7 @@ def test_failures_are_messages(space, chromium, tmp_path):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_layout(space, chromium, width, theme):
     with page_of(chromium, space, width, theme) as page:
-        page.locator("#curves svg").first.wait_for()
+        page.locator("#curves svg:visible").wait_for()
         check_layout(page)
         keep_picture(page, f"curriculum-{width}-{theme}")
         page.get_by_role("tab", name="Live").click()

@@ -22,13 +22,9 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-@pytest.mark.parametrize(
-    "name", ["", "..", "../x", "/etc/passwd", "a/b/c", "no-namespace", "a/b\n", "a b/c", "x" * 300]
-)
+@pytest.mark.parametrize("name", ["", "..", "../x", "/etc/passwd", "a/b/c", "no-namespace", "a b/c", "x" * 300])
 def test_what_is_no_name_is_never_looked_for(name, monkeypatch):
     monkeypatch.setattr("huggingface_hub.HfApi", None)  # whoever asks it fails
-    if name.strip() == "a/b":
-        pytest.skip("white space at the ends goes")
     with pytest.raises(ValueError, match="write namespace/name"):
         fetch_model(name, 10**9)
 

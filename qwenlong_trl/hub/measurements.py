@@ -13,6 +13,7 @@ PosixPath('out/evaluation/cards.json')
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ class Measurements:
                 task_type=self.task,
                 dataset_type=self.dataset_id or self.file.removesuffix(".json"),
                 dataset_name=self.dataset,
-                metric_type=one.metric,
+                metric_type=re.sub(r"\W+", "_", one.metric),
                 metric_name=f"{one.metric} {one.name}" if one.name else one.metric,
                 metric_value=one.value,
                 metric_args={
@@ -186,13 +187,13 @@ def _of_evaluation(file: str, data: Mapping[str, Any]) -> Measurements:
 
 
 def _of_loong(file: str, data: Mapping[str, Any]) -> Measurements:
-    """`report.json` of `qwenlong-trl loong`: the judge's score, if there is one, and the structured score."""
+    """`report.json` of `qwenlong-trl loong`: the judge score, if there is one, and the structured score."""
     overall, values = data["overall"], []
     for name, metric, count in (
-        ("strict_average" if data["mode"] == "fixed" else "average", "judge's score", overall["total"]),
+        ("strict_average" if data["mode"] == "fixed" else "average", "judge score", overall["total"]),
         ("structured", "structured score", overall.get("structured_total")),
     ):
-        if overall.get(name) is not None and (metric != "judge's score" or overall["parsed"]):
+        if overall.get(name) is not None and (metric != "judge score" or overall["parsed"]):
             values.append(Measurement(metric, overall[name], _pair(overall[f"{name}_interval"]), count))
     how = f"{data['provenance']}. Scores from 0 to 100."
     if data["not_comparable_with_published"]:

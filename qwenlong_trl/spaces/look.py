@@ -52,13 +52,15 @@ def css(colours: dict[str, tuple[str, str]] = COLOURS) -> str:
 _RULES = """
 .gradio-container { width: 100% !important; max-width: 1240px !important; margin: 0 auto !important; }
 .gradio-container main { width: 100%; max-width: none !important; }
+.html-container { padding: 4px 0 !important; }
+input[role="combobox"] { padding-right: 30px !important; text-overflow: ellipsis; }
 .prose h1 { font-size: 1.6rem; margin: 0 0 4px; }
 .prose p { max-width: 80ch; }
 .quiet { color: var(--muted); font-size: .9rem; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(118px, 1fr)); gap: 8px; margin: 0; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(104px, 1fr)); gap: 8px; margin: 0; }
 .tiles div { border: 1px solid var(--line); border-radius: 6px; padding: 6px 12px; }
 .tiles dt { color: var(--muted); font-size: .85rem; }
-.tiles dd { margin: 0; font-size: 1.1rem; font-weight: 650; font-variant-numeric: tabular-nums; }
+.tiles dd { margin: 0; font-size: 1.05rem; font-weight: 650; font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; max-width: 100%; margin-top: 8px; }
 .scroll table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 .scroll th, .scroll td { padding: 6px 12px; text-align: left; vertical-align: top; }
@@ -75,7 +77,12 @@ figure text { font-family: system-ui, sans-serif !important; }
 figcaption { color: var(--muted); font-size: .9rem; max-width: 76ch; }
 .narrow { display: none; }
 :focus-visible { outline: 2px solid var(--accent) !important; outline-offset: 2px; }
-@media (max-width: 640px) { .wide { display: none; } .narrow { display: block; } }
+@media (max-width: 640px) {
+  .wide { display: none; }
+  .narrow { display: block; }
+  .scroll th, .scroll td { padding: 6px 4px; font-size: .85rem; }
+  .scroll thead .num { white-space: normal; }
+}
 """
 
 

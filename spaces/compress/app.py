@@ -38,6 +38,14 @@ with 2 to 5 cards, and is lost in a long index:
 **On any other text the two are useless**: name better models here. Any public model of up to 3 GB in safetensors
 works; no code of its repository runs.
 """
+# Long texts scroll in their box: to the part with the highest score.
+SHOW_BEST = """() => {
+    const score = mark => Number(mark.style.getPropertyValue("--score"));
+    const box = document.querySelector(".marked"), marks = [...document.querySelectorAll(".marked mark")];
+    const best = marks.reduce((a, b) => score(b) > score(a) ? b : a, marks[0]);
+    const top = one => one.getBoundingClientRect().top;
+    if (best) box.scrollTop += top(best) - top(box) - box.clientHeight / 2;
+}"""
 MANY_UNKNOWN = 0.2  # share of words that the critic does not know, from which on the page says so
 
 
@@ -183,7 +191,7 @@ def build() -> gr.Blocks:
             label="Examples (click one)", elem_id="examples",
             example_labels=[label_of(record) for record in records],
         )  # fmt: skip
-        gr.on(
+        done = gr.on(
             [button.click, question.submit],
             run,
             [text, files, question, instruction, budget, granularity, critic_id, reader_id],
@@ -191,6 +199,7 @@ def build() -> gr.Blocks:
             show_progress="minimal",
             concurrency_limit=1,
         )
+        done.then(js=SHOW_BEST, show_progress="hidden", queue=False)
     return demo
 
 

@@ -14,12 +14,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
 
 import gradio as gr
 import live
 from plots import COLOURS, figures
 
-from qwenlong_trl.phased_grpo.history import History, from_log, make_history, read_history
+from qwenlong_trl.phased_grpo.history import History, PhaseSpan, from_log, make_history, read_history
 from qwenlong_trl.spaces.limits import read_json_upload
 from qwenlong_trl.spaces.look import launch, quiet, tiles, told
 
@@ -31,12 +32,14 @@ MOST_SECONDS = 900  # of a live run
 MOST_RUNS = 200  # in the list
 STATES = ("trainer_state.json", "curriculum_state.json")
 SHOWN_PROMPTS = 12  # carried prompts of a phase that are named
+SHOWN_STEPS = 5  # of which rewards are averaged at both ends of a phase
 INTRO = """
 # Watch a phased run
 
 **PhasedGRPO** ([QwenLong-L1](https://huggingface.co/papers/2505.17667)) trains on growing prompt lengths, phase by
 phase, and carries prompts that stayed unsolved into the next phase. Look at a finished run, or start a small one and
-watch it learn.
+watch it learn. Every checkpoint of a run of yours has the two files that this page takes: `trainer_state.json`, and
+`curriculum_state.json` with the names of the carried prompts.
 """
 LIVE = f"""
 A reader of 0.35 million parameters that has learnt to look names up in indexes of 2 to 5 cards goes on with longer
@@ -48,7 +51,7 @@ _running: dict[str, subprocess.Popen] = {}  # by session: what the stop button e
 
 def found_runs() -> dict[str, Path]:
     """The run of this folder, and those below `CURRICULUM_RUNS`, by the name that the list shows."""
-    runs = {"The quickstart's reader, three phases (example)": EXAMPLE}
+    runs = {"Example: the quickstart's reader": EXAMPLE}
     if root := os.environ.get("CURRICULUM_RUNS"):
         states = sorted({file.parent for file in Path(root).glob("**/trainer_state.json")})[:MOST_RUNS]
         runs |= {str(folder.relative_to(root)): folder for folder in states}
@@ -73,16 +76,25 @@ def show_run(name: str, uploads: list[str] | None) -> tuple[str, str]:
 
 def page(history: History) -> tuple[str, str]:
     """Tiles and curves; then the table of the phases."""
-    shown = {"Steps": f"{history.last_step:,}", "Phases": str(len(history.phases))}
-    for name in ("reward", "entropy"):
-        if points := history.series.get(name):
-            shown[f"{name.capitalize()}, first → last"] = f"{points[0][1]:.2f} → {points[-1][1]:.2f}"
-    shown["Carried"] = f"{sum(phase.carried for phase in history.phases):,} prompts"
+    shown = {
+        "Phases": str(len(history.phases)),
+        "Steps": f"{history.last_step:,}",
+        "Longest prompts": f"{max(phase.max_prompt_length for phase in history.phases):,} tokens",
+        "Carried": f"{sum(phase.carried for phase in history.phases):,} prompts",
+    }
     return tiles(shown) + figures(history), phase_table(history)
 
 
+def change(points: list[tuple[int, float]], phase: PhaseSpan) -> str:
+    """The means of what was logged at the beginning and at the end of a phase; each phase is harder than the last."""
+    values = [value for step, value in points if phase.first_step <= step <= phase.last_step]
+    if len(values) < 2 * SHOWN_STEPS:
+        return "–"
+    return f"{fmean(values[:SHOWN_STEPS]):.2f} → {fmean(values[-SHOWN_STEPS:]):.2f}"
+
+
 def phase_table(history: History) -> str:
-    """The phases, what was carried into each, and which prompts; ids are a stranger's text."""
+    """The phases, how the reward changed, what was carried into each, and which prompts; ids are a stranger's text."""
     rows, lists = [], []
     for k, phase in enumerate(history.phases):
         ids = history.carried_prompts.get(k, [])
@@ -90,14 +102,18 @@ def phase_table(history: History) -> str:
         cells = [f'<th scope="row">{html.escape(phase.name.replace("_", " "))}</th>']
         cells += [f'<td class="num">{phase.first_step:,}–{phase.last_step:,}</td>']
         cells += [f'<td class="num">{phase.max_prompt_length:,}</td><td class="num">{phase.carried:,}</td>']
+        cells += [f'<td class="num">{change(history.series["reward"], phase)}</td>']
         if ids:
-            lists.append(f'<p class="quiet"><strong>Carried into {html.escape(phase.name)}</strong>: {named}</p>')
+            name = html.escape(phase.name.replace("_", " "))
+            lists.append(f'<p class="quiet"><strong>Carried into {name}</strong>: {named}</p>')
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    heads = ("Phase", "Steps", "Tokens up to", "Carried")
+    heads = ("Phase", "Steps", "Tokens up to", "Carried", "Reward")
     head = "".join(f'<th scope="col"{" class=num" if i else ""}>{name}</th>' for i, name in enumerate(heads))
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="The phases"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>{''.join(lists)}"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f'<p class="quiet">Reward: means of the first and the last {SHOWN_STEPS} logged steps of the phase.</p>'
+        f"{''.join(lists)}"
     )
 
 
@@ -155,7 +171,7 @@ def build() -> gr.Blocks:
             with gr.Row():
                 run = gr.Dropdown(list(RUNS), value=next(iter(RUNS)), label="Run", elem_id="run", min_width=280)
                 uploads = gr.File(
-                    label="Or your trainer_state.json, with curriculum_state.json", file_count="multiple",
+                    label="Or files of your run (.json)", file_count="multiple",
                     file_types=[".json"], height=150, min_width=280, elem_id="uploads",
                 )  # fmt: skip
             show = gr.Button("Show the run", variant="primary", elem_id="show")
@@ -175,7 +191,9 @@ def build() -> gr.Blocks:
             with gr.Row():
                 begin = gr.Button("Start", variant="primary", elem_id="begin")
                 end = gr.Button("Stop", variant="stop", elem_id="end")
-            live_curves, live_table = gr.HTML(elem_id="live-curves"), gr.HTML(elem_id="live-table")
+            waiting = quiet("The first figures come some 15 seconds after “Start”.")
+            live_curves = gr.HTML(waiting, elem_id="live-curves")
+            live_table = gr.HTML(elem_id="live-table")
         show.click(show_run, [run, uploads], [curves, table], show_progress="minimal")
         demo.load(show_run, [run, uploads], [curves, table], show_progress="hidden")
         begin.click(train, [*cards, *steps], [live_curves, live_table], show_progress="hidden", concurrency_limit=1)

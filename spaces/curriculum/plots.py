@@ -42,6 +42,10 @@ def figures(history: History) -> str:
     caption = "Every second phase is shaded."
     if span:
         caption += f" Lines are means over {span} steps to either side; what was logged is the thin line behind them."
+    if any(share for _, share in history.carried_share) and len(history.by_length) > 1:
+        caption += (
+            " Once a phase is over, its lengths are seen in carried prompts alone, which are those that were hard."
+        )
     return f"<figure>{pictures}<figcaption>{caption}</figcaption></figure>"
 
 
@@ -108,7 +112,8 @@ def shade(axes, history: History, width: int, label: bool) -> None:
     """Shades every second phase, and names the phases above them where there is room."""
     letter = 6.6 / (width - 110) * history.last_step  # steps that a letter takes
     spans = [(phase.first_step - 1, phase.last_step) for phase in history.phases]
-    texts = [f"{p.name.replace('_', ' ')}\n≤ {p.max_prompt_length:,}" for p in history.phases]
+    unit = " tokens" if width > 600 else ""
+    texts = [f"{p.name.replace('_', ' ')}\n≤ {p.max_prompt_length:,}{unit}" for p in history.phases]
     if any(
         len(line) * letter > end - start
         for t, (start, end) in zip(texts, spans, strict=True)

@@ -162,9 +162,9 @@ def board(rows: Sequence, level: int | None, set: int | None) -> str:
         return f'<p class="quiet" role="status">No result has records there: {where}.</p>'
     heads = ("Score", "Perfect rate", "Structured score", "Records")
     head = '<th scope="col">Model</th>' + "".join(f'<th scope="col" class="num">{name}</th>' for name in heads)
-    caption = f"<caption>{where}; 95 % intervals beside figures of runs</caption>"
-    table = f'<table class="board">{caption}<thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="Leaderboard">{table}</div>'
+    caption = f'<p class="quiet">{where}; 95 % intervals beside figures of runs</p>'
+    table = f'<table class="board"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+    return f'{caption}<div class="scroll" tabindex="0" role="region" aria-label="Leaderboard">{table}</div>'
 
 
 RULES = """
@@ -174,8 +174,6 @@ RULES = """
 .record summary { cursor: pointer; font-weight: 600; }
 .record li { overflow-wrap: anywhere; }
 .board { min-width: 560px; }
-@media (max-width: 640px) { .board th, .board td { padding: 6px !important; } }
-.board caption { text-align: left; color: var(--muted); font-size: .9rem; padding-bottom: 4px; }
 .board tbody th { font-weight: 500; min-width: 180px; max-width: 420px; overflow-wrap: anywhere; }
 .board .quiet { font-weight: 400; }
 .tag { font-size: .75rem; border: 1px solid var(--line); border-radius: 4px; padding: 0 5px; color: var(--muted); }

@@ -116,7 +116,8 @@ def test_measurements_are_metadata_with_their_intervals(trained, tmp_path):
     overall = found["synthetic", "accuracy"]
     assert overall.metric_value == report["score"]["mean"]
     assert overall.metric_args == {"interval_95": report["score"]["interval"], "count": 12}
-    assert found["MozerWang/Loong", "judge's score"].metric_value == loong["overall"]["strict_average"]
+    assert found["MozerWang/Loong", "judge score"].metric_value == loong["overall"]["strict_average"]
+    assert {r.metric_type for r in data.eval_results} == {"accuracy", "judge_score", "structured_score"}
     text = read_card(folder).text
     assert "| accuracy at 11 tokens, guessing instead | 0.123 |  |  |" in text
     assert "| accuracy at 177 tokens | 0.734 | 0.677 to 0.785 | 256 |" in text

@@ -78,7 +78,7 @@ def test_results_are_copied_beside_the_model(model, tmp_path):
     assert main(["hub", "card", str(model), "--results", *results]) == 0
     assert {path.name for path in (model / "evaluation").iterdir()} == {"synthetic.json", "set1.json"}
     text = (model / "README.md").read_text(encoding="utf-8")
-    assert "### Loong" in text and "judge's score" in text and "model-index" in text
+    assert "### Loong" in text and "judge score" in text and "model-index" in text
 
 
 def test_results_that_are_none_change_nothing(model, tmp_path, capsys):

@@ -73,6 +73,21 @@ def test_an_upload_and_a_live_run_that_is_stopped(space, chromium, tmp_path):
         page.get_by_role("button", name="Stop", exact=True).click()
         page.locator("#live-curves").get_by_text("Stopped.").wait_for()
         check_layout(page)
+        keep_picture(page, "curriculum-stopped-1280-light")
+
+
+@pytest.mark.browser
+def test_a_live_run_that_finishes(space, chromium):
+    with page_of(chromium, space) as page:
+        page.get_by_role("tab", name="Live").click()
+        for name, steps in (("Phase 1", "7"), ("Phase 2", "3"), ("Phase 3", "0")):
+            page.get_by_label(f"number input for {name} steps").fill(steps)
+            page.keyboard.press("Tab")
+        page.get_by_role("button", name="Start", exact=True).click()
+        page.locator("#live-curves").get_by_text("Finished in").wait_for()
+        assert page.locator("#live-table tbody").inner_text().split("\n")[0].startswith("phase 1")
+        assert "1–7" in page.locator("#live-table").inner_text() and "8–10" in page.locator("#live-table").inner_text()
+        keep_picture(page, "curriculum-finished-1280-light")
 
 
 @pytest.mark.browser

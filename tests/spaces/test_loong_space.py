@@ -57,7 +57,7 @@ def test_browse_ask_and_compare(space, chromium):
         assert "Gemini-1.5-pro" in rows.first.inner_text() and "published" in rows.first.inner_text()
         assert "<b>mine</b>" in rows.last.inner_text() and "50.0–70.5" in rows.last.inner_text()
         choose(page, "board-set", "1 (10-50K)")
-        page.locator("#board caption").get_by_text("set 1").wait_for()
+        page.locator("#board").get_by_text("set 1 (10-50K), all tasks").wait_for()
         assert "GPT-4o" in rows.first.inner_text() and "85" not in rows.first.inner_text()
 
 

@@ -147,6 +147,7 @@ def test_an_accelerate_config_that_is_not_there(capsys, monkeypatch):
     assert "Accelerate config zero9 is neither a file nor" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path):
     """One command starts both; the recipe asks for them, and the processes do not start further ones."""
     recipe = {

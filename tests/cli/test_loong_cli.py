@@ -22,6 +22,7 @@ def model(loong_model):
     return loong_model
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(tmp_path, loong, model):
     """SIGKILL while the model answers and while the judge scores, and half a line: nothing twice, the same report."""
     options = {"backend": "openai", "tokenizer": model, "context_tokens": 1_200, "concurrency": 2, "policy": "bm25"}

@@ -98,6 +98,7 @@ def test_another_judge_needs_another_file(tmp_path, capsys, loong, model):
         assert run(loong, tmp_path / "a", "m", **options, **judged_by(judge), judgements="half.jsonl") == 0
 
 
+@pytest.mark.slow
 def test_reasoning_that_the_chat_template_opens(tmp_path, capsys, loong, model):
     """What was cut off before `</think>` is no answer, although it looks like one."""
     thinks = tmp_path / "thinks"

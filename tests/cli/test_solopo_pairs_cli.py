@@ -79,6 +79,7 @@ def test_again_is_the_same_and_loads_no_model(tmp_path, capsys, records, model, 
     assert "2 pairs -> " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(tmp_path, records, model):
     """By SIGKILL, and with half a line left: the same bytes, and no prompt is sampled twice."""
     options = {"backend": "openai", "tokenizer": model, "concurrency": 2}

@@ -45,6 +45,7 @@ def test_the_tokenizer_knows_every_word(example):
         assert tokenizer.unk_token_id not in ids
 
 
+@pytest.mark.slow
 def test_the_trained_critic_finds_what_chance_and_the_untrained_one_do_not(found):
     results = found["As long as in training"]
     trained = recall(results, "critic", 0.2)
@@ -52,6 +53,7 @@ def test_the_trained_critic_finds_what_chance_and_the_untrained_one_do_not(found
     assert trained > recall(results, "untrained critic", 0.2) + 0.25
 
 
+@pytest.mark.slow
 def test_the_tables_have_all_rows(example, found, capsys):
     for title, results in found.items():
         example["print_tables"](title, results)

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import critic_worker
+import pytest
 import torch
 from processes import run_on_two_processes
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path):
     trainer, metrics = critic_worker.run(tmp_path, 8)
     torch.save(trainer.model.state_dict(), tmp_path / "weights.pt")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from processes import run_python
 
 
@@ -19,6 +20,7 @@ def test_it_says_that_there_is_no_gpu_before_it_imports_vllm(tmp_path):
     assert done.returncode == 2 and done.stdout == "" and done.stderr.startswith("no GPU: ")
 
 
+@pytest.mark.slow
 def test_a_row_of_shared_prefixes_is_exact(tmp_path):
     sizes = ["--prompt_tokens", "64", "--completion_tokens", "8", "--steps", "1"]
     run_python([str(SCRIPT), "--cpu", "--rows", "float32", *sizes, "--json", str(tmp_path / "smoke.json")])

@@ -136,6 +136,7 @@ def test_preference_losses_have_log_probabilities_without_gradient():
     assert loss.requires_grad and not chosen.requires_grad and not rejected.requires_grad
 
 
+@pytest.mark.slow
 def test_layers_of_all_trainers_are_patched(tmp_path):
     said = run_python([str(Path(__file__).with_name("liger_worker.py")), str(tmp_path)]).stdout.splitlines()
     said = [line for line in said if line.startswith(("sft", "solopo", "phased", "cprs", "refused"))]

@@ -49,6 +49,7 @@ def check_against_measured_peaks(pairs) -> None:
     assert all(0.8 < ratio < 1.25 for ratio in ratios.values()), ratios
 
 
+@pytest.mark.slow
 @on_linux
 def test_plan_agrees_with_measured_peaks():
     check_against_measured_peaks(lambda benchmark: zip(benchmark.CASES, benchmark.WAYS, strict=True))

@@ -82,6 +82,7 @@ def test_nothing_answers(tmp_path):
         run(tmp_path, server, country_records(3))
 
 
+@pytest.mark.slow
 def test_killed_while_it_asks_and_while_it_judges(tmp_path):
     """By SIGKILL: nothing is asked or judged twice, nothing is lost, and the report has the same bytes."""
     records = tmp_path / "records.jsonl"

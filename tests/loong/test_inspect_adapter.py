@@ -177,6 +177,7 @@ def test_the_tokenizer_by_default_counts_as_the_benchmark(data):
         assert any(prompt.cut or prompt.dropped for _, prompt in made.pairs)
 
 
+@pytest.mark.slow
 def test_the_command_line_finds_the_task(tmp_path, data):
     (tmp_path / "sitecustomize.py").write_text(_OFFLINE)
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))

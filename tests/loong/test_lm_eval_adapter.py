@@ -36,6 +36,7 @@ def lm_eval(tmp_path: Path, *arguments: str, **metadata) -> tuple[dict, dict[str
     return json.loads(results.read_text(encoding="utf-8")), samples
 
 
+@pytest.mark.slow
 def test_the_group_over_all_domains(tmp_path, folder, records):
     results, samples = lm_eval(tmp_path, "--tasks", "loong", "--model", "dummy", folder=str(folder))
 

@@ -33,6 +33,7 @@ def check(result: dict, out: Path) -> None:
     assert result["error"].endswith(f"'{out / 'checkpoint-3'}'")
 
 
+@pytest.mark.slow
 def test_a_file_system_that_refuses_large_files(tmp_path):
     found = result_of(run_python([WORKER, str(tmp_path), "limits"]))
     for name, result in found.items():

@@ -16,18 +16,23 @@ from qwenlong_trl import CurriculumMismatchError, Phase, PhasedGRPOTrainer
 from qwenlong_trl.phased_grpo.fingerprint import fingerprint
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+SLOW = ("resample", "scored")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in SETTINGS])
 def test_resume_at_every_window_boundary(tmp_path, name):
     count = check_resume_everywhere(tmp_path, SETTINGS[name])
     # 8 steps of 2 micro-steps, less the final step; windows of 4 micro-steps have half as many boundaries.
     assert count == (3 if name in ("mask_long_windows", "two_iterations") else 7)
 
 
+@pytest.mark.slow
 def test_resume_after_several_passes_over_the_prompts(tmp_path):
     # 8 prompts a window and 9 a phase: every window is a pass of its own, with one prompt left out.
     assert check_resume_everywhere(tmp_path, SETTINGS["hard_zero"], lengths=(5,) * 9 + (12,) * 9) == 7
 
 
+@pytest.mark.slow
 def test_resume_and_stop_on_two_processes(tmp_path):
     done = run_on_two_processes([WORKER, "resume", str(tmp_path)]).stdout
     assert "resumed {'hard_zero': 7, 'scored': 3, 'mask_long_windows': 3, 'resample': 3}" in done

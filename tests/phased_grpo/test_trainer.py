@@ -275,6 +275,7 @@ def test_a_group_is_tokenised_once_and_as_trl_would(tmp_path):
     assert found[0][0] is not found[0][1]  # TRL may extend a row in place
 
 
+@pytest.mark.slow
 def test_trackio_gets_the_metrics_and_the_phases(tmp_path):
     pytest.importorskip("trackio", reason="trackio is not installed")
     # A process of its own: trackio reads where it writes to when it is imported.

@@ -21,7 +21,7 @@ def says_yes_to_long_answers(body: dict) -> str:
     [
         pytest.param("stock", "close_mid_answer", marks=pytest.mark.slow),
         pytest.param("phased", "500", marks=pytest.mark.slow),
-        ("phased", "hang"),
+        pytest.param("phased", "hang", marks=pytest.mark.slow),
     ],
 )
 def test_ten_steps_on_two_processes(tmp_path, kind, fault):

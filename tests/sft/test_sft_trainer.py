@@ -42,6 +42,7 @@ def test_without_padding(tmp_path, size):
     assert_same_step(one_step(tmp_path, padding_free=True, **settings), by_hand())
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path):
     worker = str(Path(__file__).parent / "sft_runs.py")
     done = run_on_two_processes([worker, str(tmp_path)])

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from processes import run_on_two_processes
 from solopo_runs import SETTINGS, make_args, make_trainer, parameters
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_with_twice_the_batch(tmp_path):
     for name, settings in SETTINGS.items():
         trainer = make_trainer(make_args(tmp_path / name, per_device_train_batch_size=8, **settings))

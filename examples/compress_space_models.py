@@ -35,6 +35,7 @@ WINDOW_TOKENS = 128
 CARDS = (3, 28)  # of an index in training
 LENGTHS = (5, 16, 40, 88)  # cards of what is measured: those of the quickstart
 BUDGET = 10  # tokens: five cards
+MODEL_FILES = ("*config.json", "*.safetensors", "tokenizer.json")
 
 
 def make_record(cards: int, seed: str, asked: int = 1, names: int = len(NAMES)) -> LongContextExample:
@@ -142,7 +143,7 @@ def main():
     parser.add_argument("--reader", default="quickstart/reader", help="Folder of the quickstart's reader.")
     parser.add_argument("--output", default="spaces/compress/models", help="Folder for critic, reader and figures.")
     parser.add_argument("--records", type=int, default=256, help="Held-out indexes of each length.")
-    parser.add_argument("--steps", type=int, default=200, help="Steps of the critic's training.")
+    parser.add_argument("--steps", type=int, default=600, help="Steps of the critic's training.")
     parser.add_argument("--seed", type=int, default=0, help="Of weights and records.")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -161,9 +162,9 @@ def main():
     for code in (folder / "critic").glob("*.py"):  # the Space has the package
         code.unlink()
     tokenizer.save_pretrained(folder / "critic")
-    shutil.copytree(
-        options.reader, folder / "reader", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*check*", "*.bin")
-    )
+    (folder / "reader").mkdir(parents=True, exist_ok=True)
+    for file in (file for pattern in MODEL_FILES for file in Path(options.reader).glob(pattern)):
+        shutil.copy(file, folder / "reader")
     found = measure(critic, folder / "reader", tokenizer, options.records)
     measured = {"budget": BUDGET, "seed": options.seed, "lengths": found}
     (folder / "measured.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")

@@ -97,7 +97,7 @@ def test_the_small_models_find_most_cards_and_the_reader_needs_them():
         kept += f"{record.question} {record.answers[0]}" in result["compressed"]
         answer = small_reader().answer(prompt_of(result["compressed"], record.question))
         assert answer.text and answer.tokens <= 11
-    assert kept >= 2
+    assert kept >= 4
 
 
 @pytest.mark.browser
@@ -163,7 +163,7 @@ def test_failures_are_messages(space, chromium, tmp_path):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_layout(space, chromium, width, theme):
     with page_of(chromium, space, width, theme) as page:
-        page.locator("#examples").get_by_role("button").nth(1).click()
+        page.locator("#examples").get_by_role("button").nth(2).click()
         page.wait_for_function("document.querySelector('#text textarea').value.length > 100")
         page.get_by_role("button", name="Compress and answer").click()
         page.locator(".answers td strong").nth(1).wait_for()

@@ -35,7 +35,7 @@ quickstart: install  ## Train a tiny long-context reader and write quickstart/re
 test: install  ## Run the tests (ARGS="-k resume", WORKERS=4 and so on)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
-test-slow: install  ## Run the tests that take minutes: the soak, full file systems, every training on two processes
+test-slow: install  ## Run the tests that take long: kills, full disks, trainings on two processes, a critic that learns
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m slow --timeout 1800 $(ARGS)
 
 # Builds for CPUs of what vLLM needs for images and sound are not to be had with these versions, and others break
@@ -53,7 +53,7 @@ test-vllm: $(VENV_VLLM)/.installed  ## Run the tests that need vLLM, in .venv-vl
 
 # Playwright's own browsers are a download from elsewhere; a distribution's is as good.
 browser:  ## Install Chromium where there is none, for the tests of the Spaces (Debian and its kin, as root)
-	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium; }
+	command -v chromium || command -v chromium-browser || command -v google-chrome || { apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium; }
 
 test-browser: install browser  ## Run the tests that drive the Spaces in Chromium (ARGS as above)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser --timeout 900 tests/spaces $(ARGS)

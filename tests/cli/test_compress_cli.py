@@ -73,6 +73,7 @@ def test_several_files_are_documents(model, file, tmp_path, capsys):
     assert result["documents"][1]["compressed"] == ""
 
 
+@pytest.mark.slow
 def test_standard_input_with_line_ends_as_they_are(model):
     command = [sys.executable, "-m", "qwenlong_trl.cli.main", "compress", "-", "--model", model, "--query", QUERY]
     done = subprocess.run(

@@ -69,6 +69,7 @@ def test_a_judge_that_is_not_there(tmp_path, capsys, loong, model):
         assert server.requests == 0 and judge.requests == 1
 
 
+@pytest.mark.slow
 def test_another_judge_needs_another_file(tmp_path, capsys, loong, model):
     options = {"backend": "openai", "tokenizer": model, "context_tokens": 1_200}
     with FaultServer(answer=says) as server, FaultServer(answer=rating) as judge:
@@ -131,6 +132,7 @@ def test_reasoning_that_the_chat_template_opens(tmp_path, capsys, loong, model):
         assert run(loong, tmp_path / "b2", "m", **options, require_delimiter="false") == 0
 
 
+@pytest.mark.slow
 def test_models_come_and_go(tmp_path, capsys, loong, model, monkeypatch):
     """The judge in this process is loaded when the model that answers is gone, and a finished run loads nothing."""
     loaded = []
@@ -190,6 +192,7 @@ def test_what_retrieves_and_compresses_is_loaded_when_it_has_to(tmp_path, capsys
     assert read_settings(tmp_path / "a" / "dense-3" / "predictions.jsonl")["assembly"]["policy"]["retriever"] == "r"
 
 
+@pytest.mark.slow
 def test_runs_of_policies_and_a_run_do_not_share_a_folder(tmp_path, capsys, loong, model):
     with FaultServer(answer=says) as server:
         options = {"backend": "openai", "tokenizer": model, "base_url": server.base_url, "context_tokens": 1_200}

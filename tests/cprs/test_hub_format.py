@@ -83,6 +83,7 @@ def test_the_folder_holds_code_and_says_how_to_load_it(saved):
     assert {f"{name}.py" for name in wanted.split()} <= code
 
 
+@pytest.mark.slow
 def test_loads_where_the_package_is_not_installed(saved, tmp_path):
     import torch
 

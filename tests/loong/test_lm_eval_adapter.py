@@ -54,6 +54,7 @@ def test_the_group_over_all_domains(tmp_path, folder, records):
     assert results["n-samples"]["loong_financial"]["effective"] == 8
 
 
+@pytest.mark.slow
 def test_a_real_model_whose_tokenizer_counts(tmp_path, folder):
     model = save_tiny(tmp_path / "model", positions=512)
     arguments = ["--model", "hf", "--model_args", f"pretrained={model},max_length=200", "--device", "cpu"]

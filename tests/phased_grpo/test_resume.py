@@ -42,6 +42,7 @@ def test_resume_and_stop_on_two_processes(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_sigkill_within_a_window_or_a_save_and_restart(tmp_path):
     done = run_python([WORKER, "kill", str(tmp_path)]).stdout
     assert "exit codes [0, -9, -9, -9, -9, 0]" in done

@@ -76,6 +76,7 @@ def test_carried_table_settings_and_versions(case):
     assert any(tag == "details" and "open" not in attrs for tag, attrs in page.tags)
 
 
+@pytest.mark.slow
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ids=st.lists(TEXT, min_size=1, max_size=40), names=st.lists(NAME, min_size=2, max_size=2, unique=True))
 def test_any_text_is_shown_as_it_is(ids, names, tmp_path):

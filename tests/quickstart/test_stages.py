@@ -73,6 +73,7 @@ def run(tmp_path_factory):
     return folder, args, quickstart(args, PLAN)
 
 
+@pytest.mark.slow
 def test_pretraining_teaches_short_indexes():
     tokenizer = card_tokenizer()
     model = tiny_reader(tokenizer, seed=0)

@@ -8,6 +8,7 @@ ARGS ?=
 # Processes that the tests are spread over; each has one thread, as more would only wait for each other.
 WORKERS ?= 2
 PIP_ARGS ?=
+APT := -qq -o Acquire::Retries=3
 
 # vLLM has its own environment, as its builds for CPUs hold other packages back.
 VENV_VLLM ?= .venv-vllm
@@ -53,7 +54,8 @@ test-vllm: $(VENV_VLLM)/.installed  ## Run the tests that need vLLM, in .venv-vl
 
 # Playwright's own browsers are a download from elsewhere; a distribution's is as good.
 browser:  ## Install Chromium where there is none, for the tests of the Spaces (Debian and its kin, as root)
-	command -v chromium || command -v chromium-browser || command -v google-chrome || { apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium; }
+	command -v chromium || command -v chromium-browser || command -v google-chrome || \
+		{ apt-get $(APT) update && apt-get $(APT) --yes --no-install-recommends install chromium; }
 
 test-browser: install browser  ## Run the tests that drive the Spaces in Chromium (ARGS as above)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser --timeout 900 tests/spaces $(ARGS)

@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 WIDTHS = (1280, 390)
 SECONDS = 240  # for a page that starts, or a model that answers, on a busy machine
 # Neither certificates, updates nor accounts: a browser that talks to this machine alone.
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 

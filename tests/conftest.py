@@ -29,6 +29,10 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+def pytest_sessionfinish():
+    gc.unfreeze()  # or libraries that count what is left at the end complain
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real public data that lies beside a checkout, where there is one."""
